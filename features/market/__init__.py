@@ -1,0 +1,1 @@
+"""What the venue says: types, symbols, the wire, bars and sessions."""
