@@ -151,6 +151,15 @@ class SlotTable:
         self._series.append(Series(self.asset_class, symbol, bar_s))
         return len(self._series) - 1
 
+    def find(self, symbols: Iterable[str], bar_s: int) -> I32:
+        """Give the slots of many series, -1 for one that has none; numbers nothing new.
+
+        >>> SlotTable(AssetClass.STOCKS, series=[Series(AssetClass.STOCKS, "A", 60)]).find(["B", "A"], 60)
+        array([-1,  0], dtype=int32)
+        """
+        get = self._slots.get
+        return np.array([get((symbol, bar_s), -1) for symbol in symbols], np.int32)
+
     def __getitem__(self, slot: int) -> Series:
         return self._series[slot]
 
