@@ -1,0 +1,243 @@
+"""Settings: precedence, names in errors, secrets, schema, hot reload."""
+
+import json
+import pickle
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from features.market.types import AssetClass
+from ray_apps import settings as module
+from ray_apps.config import Kind
+from ray_apps.settings import ConfigError, Settings, diff, flatten, load_settings, nest, schema
+
+PUBLISHED = Path(module.__file__).with_name("config.schema.json")
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text: str) -> Path:
+        path = tmp_path / "config.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def lines(config: Path | None, overrides=None, environ=None) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(config, overrides, environ or {})
+    return caught.value.lines
+
+
+def test_flags_beat_environment_beats_file_beats_default(write):
+    path = write("http: {port: 1, max_streams: 2, heartbeat_s: 3}\n")
+    environ = {"TAPEWATCH_HTTP__PORT": "4", "TAPEWATCH_HTTP__MAX_STREAMS": "5"}
+    http = load_settings(path, {"http.port": 6, "http.host": None}, environ).http
+    assert (http.port, http.max_streams, http.heartbeat_s, http.host) == (6, 5, 3.0, "127.0.0.1")
+
+
+def test_the_first_key_set_wins_and_empty_is_unset():
+    both = load_settings(None, environ={"POLYGON_API_KEY": "a", "MASSIVE_API_KEY": "b"})
+    second = load_settings(None, environ={"POLYGON_API_KEY": "", "MASSIVE_API_KEY": "b"})
+    assert both.polygon.api_key.get_secret_value() == "a"
+    assert second.polygon.api_key.get_secret_value() == "b"
+    assert (second.chosen_source, Settings().chosen_source) == ("polygon", "synthetic")
+
+
+@pytest.mark.parametrize(
+    ("environ", "tier"),
+    [
+        ({}, "basic"),
+        ({"POLYGON_API_KEY": "sim-advanced"}, "advanced"),
+        ({"POLYGON_API_KEY": "sim-advanced", "POLYGON_TIER_STOCKS": "starter"}, "starter"),
+        ({"POLYGON_API_KEY": "real"}, "basic"),
+    ],
+)
+def test_tier_of_a_class(environ, tier):
+    assert load_settings(None, environ=environ).polygon.tier(AssetClass.STOCKS) == tier
+
+
+def test_lists_from_the_environment():
+    environ = {
+        "TAPEWATCH_BAR_LENGTHS": "60, 1",
+        "TAPEWATCH_ASSETS": "forex",
+        "TAPEWATCH_UNIVERSE__SYMBOLS__FOREX": "EUR/USD,GBP/USD",
+        "TAPEWATCH_DETECTORS__CORRELATION_BREAK__PAIRS": "[[KO, PEP]]",
+    }
+    settings = load_settings(None, environ=environ)
+    assert settings.bar_lengths == (60, 1)
+    assert settings.assets == (AssetClass.FOREX,)
+    assert settings.universe.symbols.forex == ("EUR/USD", "GBP/USD")
+    assert settings.detectors.correlation_break.pairs == (("KO", "PEP"),)
+    assert settings.detectors.correlation_break.share == 0.05, "a kind partly written keeps its default share"
+
+
+def test_every_fault_is_named_at_once(write):
+    path = write("budgt: {}\nbudget: {episodes_per_symbol_day: -1}\ndetectors: {burst_up: {shar: 1}}\n")
+    environ = {"POLYGON_TIER_CRYPTO": "gold", "TAPEWATCH_HTTP__PORT": "x", "TAPEWATCH_BUDGET__COL": "1"}
+    said = lines(path, {"simulator.speed": -2}, environ)
+    assert f"{path}: budgt: expected budget, was an unknown key" in said
+    assert f"{path}: budget.episodes_per_symbol_day: expected greater than 0, was -1" in said
+    assert f"{path}: detectors.burst_up.shar: expected share, was an unknown key" in said
+    assert "POLYGON_TIER_CRYPTO: expected 'basic', 'starter', 'developer' or 'advanced', was 'gold'" in said
+    assert "TAPEWATCH_HTTP__PORT: expected a valid integer, was 'x'" in said
+    assert "simulator.speed (command line): expected greater than 0, was -2" in said
+    assert any(line.startswith("TAPEWATCH_BUDGET__COL: expected one of") for line in said)
+    assert len(said) == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: [", "line 1: expected YAML"),
+        ("a: 1\na: 2\n", "line 2: expected YAML, was: key 'a' twice"),
+        ("- 1\n", "expected keys such as budget:, was list"),
+        ("{1: 2}", "expected keys such as budget:"),
+        ("!!python/object:os.system {}", "expected YAML"),
+        ("budget: &a {x: *a}", "unknown key"),
+        ("? [a, b]\n: 1", "expected"),
+        (
+            "detectors: {burst_up: {share: .9}}",
+            "expected the kinds' share together at most 1, was 1.200",
+        ),
+        (
+            "notifications: {watchlists: [a]}",
+            "notifications.watchlists: expected a list of",
+        ),
+        ("universe: {mutes: [{symbol: A, until: 2026-01-01T00:00:00}]}", "universe.mutes.0.until: expected"),
+        ("sinks: {webhook: {url: 'http://x/'}}", "TAPEWATCH_SINKS__WEBHOOK__SECRET"),
+    ],
+)
+def test_a_wrong_file(write, text, said):
+    found = lines(write(text))
+    assert len(found) == 1
+    assert said in found[0]
+
+
+def test_a_missing_or_binary_file(tmp_path):
+    assert "expected a readable config file, was: No such file" in lines(tmp_path / "none.yaml")[0]
+    (tmp_path / "b.yaml").write_bytes(b"\xff\xfe\x00")
+    assert "expected UTF-8 text" in lines(tmp_path / "b.yaml")[0]
+
+
+def test_secrets_are_never_shown(write):
+    secret = "hunter2-" * 60
+    environ = {"POLYGON_API_KEY": secret, "DATABASE_URL": "mysql://me:hunter2@db/x", "REDIS_URL": "hunter2"}
+    said = "\n".join(lines(write("sinks: {webhook: {secret: hunter2-hunter2, url: nope}}"), None, environ))
+    assert "POLYGON_API_KEY: expected" in said
+    assert "DATABASE_URL: expected a URL that starts with postgresql:// or postgres://" in said
+    assert "REDIS_URL" in said
+    assert "hunter2" not in said
+    held = load_settings(
+        None, environ={"POLYGON_API_KEY": "hunter2", "DATABASE_URL": "postgresql://hunter2@h/x"}
+    )
+    assert "hunter2" not in repr(held) + str(held.model_dump(mode="json"))
+    assert "hunter2" not in "\n".join(lines(write("polygon: hunter2")))
+
+
+def test_where_the_config_file_is_found(tmp_path):
+    environ = {"XDG_DATA_HOME": str(tmp_path)}
+    home = tmp_path / "tapewatch"
+    home.mkdir()
+    assert load_settings(None, environ=environ).data_dir == home
+    (home / "tapewatch.yaml").write_text("shards: 2")
+    assert load_settings(None, environ=environ).shards == 2
+    (tmp_path / "other.yaml").write_text("shards: 3")
+    environ["TAPEWATCH_CONFIG"] = str(tmp_path / "other.yaml")
+    assert load_settings(None, environ=environ).shards == 3
+    (tmp_path / "asked.yaml").write_text("shards: 4")
+    assert load_settings(tmp_path / "asked.yaml", environ=environ).shards == 4
+    assert load_settings(None, {"data_dir": "/x"}, {"XDG_DATA_HOME": "relative"}).data_dir == Path("/x")
+
+
+def test_unknown_variables_are_reported_not_fatal():
+    environ = {"TAPEWATCH_SERVICE_HOST": "10.0.0.1", "TAPEWATCH_PORT": "tcp://x", "TAPEWATCH_SHARDS": "2"}
+    assert load_settings(None, environ=environ).shards == 2
+    assert module.unknown_variables(environ) == ["TAPEWATCH_PORT", "TAPEWATCH_SERVICE_HOST"]
+
+
+def test_diff_says_what_needs_a_restart():
+    old = Settings()
+    flags = {
+        "budget.cooldown_min": 10,
+        "detectors.burst_up.min_deviation": 2,
+        "detectors.gap.enabled": False,
+        "http.port": 1,
+        "universe.symbols.stocks": ["AAPL"],
+        "universe.mutes": [{"symbol": "AAPL", "until": "2030-01-01T00:00:00Z"}],
+        "data_dir": str(old.data_dir),
+    }
+    safe, restart = diff(old, load_settings(None, flags, {}))
+    assert safe == ["budget.cooldown_min", "detectors.burst_up.min_deviation", "universe.mutes"]
+    assert restart == ["detectors.gap.enabled", "http.port", "universe.symbols.stocks"]
+    assert diff(old, old) == ([], [])
+
+
+def test_a_mute_ends(write):
+    flags = {"universe.mutes": [{"symbol": "AAPL", "kind": "gap", "until": "2030-01-01T00:00:00Z"}]}
+    (mute,) = load_settings(None, flags, {}).universe.mutes
+    before, after = datetime(2029, 12, 31, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC)
+    assert mute.covers("stocks:AAPL", "gap", before)
+    assert not mute.covers("stocks:AAPL", "gap", after)
+    assert not mute.covers("stocks:AAPL", "burst_up", before)
+    assert not mute.covers("stocks:MSFT", "gap", before)
+
+
+def test_settings_are_frozen_and_travel():
+    settings = load_settings(None, environ={"POLYGON_API_KEY": "k"})
+    with pytest.raises(ValueError, match="frozen"):
+        settings.shards = 2
+    assert pickle.loads(pickle.dumps(settings)) == settings
+    error = pickle.loads(pickle.dumps(ConfigError(["a", "b"])))
+    assert error.lines == ["a", "b"]
+
+
+def test_each_kind_has_a_section():
+    assert set(type(Settings().detectors).model_fields) == set(Kind)
+
+
+def test_the_published_schema_is_current_and_accepts_the_defaults():
+    assert json.loads(PUBLISHED.read_text()) == schema(), "run: tapewatch config schema > " + PUBLISHED.name
+    jsonschema.validate(yaml.safe_load("budget: {cooldown_min: 1}\nassets: [stocks]"), schema())
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"budgt": {}}, schema())
+
+
+def test_every_key_says_what_it_is():
+    def undocumented(model, prefix=""):
+        for name, field in model.model_fields.items():
+            inner = field.annotation
+            if hasattr(inner, "model_fields"):
+                yield from undocumented(inner, f"{prefix}{name}.")
+            elif field.description is None:
+                yield prefix + name
+
+    plain = {"enabled", "direction", "url", "timeout_s", "mutes", "quiet", "min_severity", "ws_secure"}
+    assert {p for p in undocumented(Settings) if p.split(".")[-1] not in plain and "tiers" not in p} == {
+        *(f"universe.symbols.{a}" for a in AssetClass),
+        "notifications.quiet_min_severity",
+    }
+
+
+VALUE = st.text("a1,:[{", max_size=4) | st.integers() | st.lists(st.none(), max_size=2)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(Settings.model_fields)), VALUE))
+def test_any_value_gives_settings_or_a_config_error(content):
+    with suppress(ConfigError):
+        load_settings(None, content, {})
+
+
+WORD = st.text("ab", min_size=1)
+
+
+@given(st.dictionaries(WORD, st.dictionaries(WORD, st.integers(), min_size=1)))
+def test_nest_undoes_flatten(nested):
+    assert nest(flatten(nested)) == nested
