@@ -1,0 +1,1 @@
+"""Make markets that never were, with anomalies at known places."""

@@ -1,0 +1,148 @@
+"""Say when each class trades: the minutes of a day, their share of its variance, their level of activity."""
+
+from dataclasses import dataclass
+from datetime import date
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.market.types import NS_PER_S, AssetClass, Bool
+from features.synthetic.shape import TapeShape
+
+F32 = NDArray[np.float32]
+
+MINUTE_NS = 60 * NS_PER_S
+DAY_NS = 86_400 * NS_PER_S
+_EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
+# Sessions on New York time, minutes after midnight: first, regular open, regular close, last.
+_STOCKS = (240, 570, 960, 1200)
+_REGULAR = (570, 570, 960, 960)
+EARLY_CLOSE = 780
+NEW_YORK = {AssetClass.STOCKS: _STOCKS, AssetClass.INDICES: _REGULAR, AssetClass.OPTIONS: _REGULAR}
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """The minutes of one day, one row each.
+
+    Attributes
+    ----------
+    start_ns
+        Start of row 0, UTC ns.
+    vol
+        [T] sd of a minute's move in units of a full day's sd: squares sum to 1 over a full day; 0 = closed.
+    activity
+        [T] log activity relative to the day's middle.
+    is_open
+        [T] whether the market trades.
+    """
+
+    start_ns: int
+    vol: F32
+    activity: F32
+    is_open: Bool
+
+
+def new_york_offset_s(day: int) -> int:
+    """Give New York's offset from UTC at the noon of a day (days since 1970), by the rule since 2007.
+
+    >>> new_york_offset_s(20_454), new_york_offset_s(20_545)    # 2026-01-01, 2026-04-02
+    (-18000, -14400)
+    """
+    year = date.fromordinal(day + _EPOCH_ORDINAL).year
+    return -14_400 if _sunday(year, 3, 2) <= day < _sunday(year, 11, 1) else -18_000
+
+
+@lru_cache(maxsize=512)
+def _sunday(year: int, month: int, nth: int) -> int:
+    first = date(year, month, 1).toordinal()
+    return first + (-first % 7) + 7 * (nth - 1) - _EPOCH_ORDINAL
+
+
+def weekday(day: int) -> int:
+    """Give the weekday of a day since 1970, Monday 0.
+
+    >>> weekday(0)
+    3
+    """
+    return (day + 3) % 7
+
+
+def day_of(asset_class: AssetClass, ts_ns: int) -> int:
+    """Give the trading day (days since 1970) a time belongs to: New York's date for classes with sessions.
+
+    Five hours are taken off in summer too: within 04:00-20:00 that gives the same date.
+    """
+    shift_ns = 5 * 3_600 * NS_PER_S if asset_class in NEW_YORK else 0
+    return (ts_ns - shift_ns) // DAY_NS
+
+
+def rows_of(asset_class: AssetClass) -> int:
+    """Give the number of minutes of a day's rows.
+
+    >>> rows_of(AssetClass.STOCKS), rows_of(AssetClass.CRYPTO)
+    (960, 1440)
+    """
+    first, _, _, last = NEW_YORK.get(asset_class, (0, 0, 0, 1440))
+    return last - first
+
+
+def hours(
+    asset_class: AssetClass, day: int, shape: TapeShape, closed: frozenset[int], early: frozenset[int]
+) -> Hours | None:
+    """Give the minutes of a day, None where the market is closed all day."""
+    offset_s = new_york_offset_s(day)
+    if asset_class in NEW_YORK:
+        if weekday(day) >= 5 or day in closed:
+            return None
+        start_ns = day * DAY_NS + (NEW_YORK[asset_class][0] * 60 - offset_s) * NS_PER_S
+        vol, activity, is_open = _session(asset_class, shape, day in early)
+        return Hours(start_ns, vol, activity, is_open)
+    vol, activity, is_open = _round_the_clock(asset_class, shape, weekday(day), offset_s)
+    return Hours(day * DAY_NS, vol, activity, is_open) if is_open.any() else None
+
+
+@lru_cache(maxsize=64)
+def _session(asset_class: AssetClass, shape: TapeShape, early: bool) -> tuple[F32, F32, Bool]:
+    """Give a session's U: both ends decay towards the middle with a half-life of some minutes."""
+    first, opens, closes, last = NEW_YORK[asset_class]
+    vol = np.full(last - first, shape.extended_vol)
+    activity = np.full(last - first, shape.extended_activity)
+    regular = slice(opens - first, (EARLY_CLOSE if early else closes) - first)
+    n = regular.stop - regular.start
+    since, until = np.arange(n), np.arange(n)[::-1]
+    near_open, near_close = 0.5 ** (since / 20.0), 0.5 ** (until / 15.0)
+    vol[regular] = 1 + (shape.open_vol - 1) * near_open + (shape.close_vol - 1) * near_close
+    activity[regular] = shape.open_activity * near_open + shape.close_activity * near_close
+    is_open = np.ones(last - first, dtype=np.bool_)
+    if early:
+        is_open[EARLY_CLOSE + 240 - first :] = False
+    return _normal(vol, is_open, full=vol), activity.astype(np.float32), is_open
+
+
+@lru_cache(maxsize=64)
+def _round_the_clock(
+    asset_class: AssetClass, shape: TapeShape, day_of_week: int, offset_s: int
+) -> tuple[F32, F32, Bool]:
+    """Give a UTC day: a daily wave with its crest at 14:30 UTC, and the weekend of forex and futures."""
+    minute = np.arange(1440)
+    wave = np.cos((minute - 870) * (2 * np.pi / 1440))
+    vol = np.exp(shape.cycle_vol * wave)
+    is_open = np.ones(1440, dtype=np.bool_)
+    if asset_class is not AssetClass.CRYPTO:
+        local = minute + offset_s // 60
+        local_day = (day_of_week + local // 1440) % 7
+        local = local % 1440
+        reopens = 1020 if asset_class is AssetClass.FOREX else 1080
+        is_open = local_day < 4
+        is_open |= (local_day == 4) & (local < 1020)
+        is_open |= (local_day == 6) & (local >= reopens)
+        if asset_class is AssetClass.FUTURES:
+            is_open &= ~((local >= 1020) & (local < 1080))
+    return _normal(vol, is_open, full=vol), (shape.cycle_activity * wave).astype(np.float32), is_open
+
+
+def _normal(vol: NDArray[np.float64], is_open: Bool, full: NDArray[np.float64]) -> F32:
+    scaled: F32 = np.where(is_open, vol / np.sqrt(np.sum(full * full)), 0.0).astype(np.float32)
+    return scaled

@@ -1,0 +1,103 @@
+"""Refine minute bars into second bars that add up to them exactly."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.market.types import F64, I64, NS_PER_S, Bool
+from features.synthetic.block import TapeBlock
+from features.synthetic.draws import GROUP, Purpose, generator, normal
+from features.synthetic.hours import MINUTE_NS
+
+F32 = NDArray[np.float32]
+
+_VOLUME_UNIT = 1e-8
+
+
+def refine(minute: TapeBlock, seed: int, class_index: int, ticks: F64, whole_volume: bool) -> TapeBlock:
+    """Give the seconds [60, N] of one minute of bars [1, N].
+
+    First open, highest high, lowest low and last close are the minute's; trades sum to its trades, and
+    volume, in units of a share or 1e-8 coin, to its volume. A second without a trade has no bar. Depends on
+    the bars given (so injected ones refine too), the seed and the minute.
+    """
+    if len(minute) != 1:
+        raise ValueError(f"expected the bars of one minute, was {len(minute)}")
+    ts: I64 = minute.ts[0] + NS_PER_S * np.arange(60, dtype=np.int64)
+    out = TapeBlock.empty(ts, minute.close.shape[1])
+    number = int(minute.ts[0] // MINUTE_NS)
+    for group in range(-(-minute.close.shape[1] // GROUP)):
+        columns = slice(group * GROUP, (group + 1) * GROUP)
+        part = minute.take(slice(None), columns)
+        rng = generator(seed, class_index, Purpose.SECONDS, number, group)
+        # Drawn for the whole group, whatever its size, so that a universe's head refines alike.
+        weights = rng.standard_exponential((2, 60, GROUP), dtype=np.float32)
+        noise = normal(rng, 3, 60, GROUP)
+        n = part.close.shape[1]
+        filled = _refine_group(part, weights[..., :n], noise[..., :n], ticks[columns], whole_volume)
+        for name, column in filled.items():
+            getattr(out, name)[:, columns] = column
+    return out
+
+
+def _refine_group(
+    minute: TapeBlock, weights: F32, noise: F32, ticks: F64, whole_volume: bool
+) -> dict[str, F64]:
+    present = minute.present[0]
+    has_trades = ~np.isnan(minute.trades[0])
+    # Classes without volume (indices) tick every second.
+    wanted = np.where(present, np.where(has_trades, minute.trades[0], 600), 0)
+    trades = _split(np.nan_to_num(wanted), weights[0])
+    active = trades > 0
+    unit = 1.0 if whole_volume else _VOLUME_UNIT
+    units = np.rint(np.nan_to_num(minute.volume[0]) / unit)
+    each = 1.0 if whole_volume else 0.0
+    # One share per trade first (or none, for fractional volume), the rest by chance.
+    rest = np.maximum(units - each * np.nan_to_num(wanted), 0)
+    volume = _split(rest, np.where(active, weights[1] * trades, 0)) + each * trades
+    if not whole_volume:
+        volume = np.rint(volume) / 1e8
+    opens, highs, lows, closes = _prices(minute, active, noise, ticks)
+    middle = 0.5 * (highs + lows) + 0.1 * noise[2] * (highs - lows)
+    vwap = np.clip(np.rint(middle * ticks * 100) / (ticks * 100), lows, highs)
+    columns = {"open": opens, "high": highs, "low": lows, "close": closes}
+    columns |= {"volume": volume, "vwap": vwap, "trades": trades}
+    for name, column in columns.items():
+        column[~active] = np.nan
+        if name in ("volume", "vwap", "trades"):
+            column[:, ~has_trades] = np.nan
+    return columns
+
+
+def _split(total: F64, weights: NDArray[np.floating]) -> F64:
+    """Split whole numbers [N] into 60 whole parts [60, N] by weights: steps of the rounded running sum."""
+    running = np.cumsum(weights, axis=0, dtype=np.float64)
+    scale = np.where(running[-1] > 0, running[-1], 1)
+    running = np.rint(running / scale * total)
+    running[-1] = total
+    return np.diff(running, axis=0, prepend=0)
+
+
+def _prices(minute: TapeBlock, active: Bool, noise: F32, ticks: F64) -> tuple[F64, F64, F64, F64]:
+    """Give the seconds' prices: a bridge from open to close within the minute's range."""
+    o, h, low, c = (np.nan_to_num(x[0]) for x in (minute.open, minute.high, minute.low, minute.close))
+    steps = np.cumsum(np.where(active, noise[0], 0), axis=0, dtype=np.float64)
+    count = np.cumsum(active, axis=0)
+    n_active = np.maximum(count[-1], 1)
+    share = count / n_active
+    spread = (h - low) / (2 * np.sqrt(n_active))
+    path = o + share * (c - o) + spread * (steps - share * steps[-1])
+    closes = np.clip(np.rint(path * ticks) / ticks, low, h)
+    first = active & (count == 1)
+    last = active & (count == n_active)
+    closes = np.where(last, c, closes)
+    # An inactive second carries the last price, so the row above is the price before.
+    before = np.vstack([o[None], closes[:-1]])
+    opens = np.where(first, o, before)
+    reach = np.abs(noise[1]) * 0.5 * spread
+    highs = np.minimum(np.rint((np.maximum(opens, closes) + reach) * ticks) / ticks, h)
+    lows = np.maximum(np.rint((np.minimum(opens, closes) - reach) * ticks) / ticks, low)
+    highs, lows = np.maximum(highs, np.maximum(opens, closes)), np.minimum(lows, np.minimum(opens, closes))
+    columns = np.arange(len(o))
+    highs[np.argmax(np.where(active, highs, -np.inf), axis=0), columns] = h
+    lows[np.argmin(np.where(active, lows, np.inf), axis=0), columns] = low
+    return opens, highs, lows, closes

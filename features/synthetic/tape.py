@@ -1,0 +1,226 @@
+"""Play a market that never was: bars of thousands of symbols as a pure function of seed and time."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.market.types import F64, I64, AssetClass
+from features.synthetic import intraday
+from features.synthetic.block import VALUES, TapeBlock
+from features.synthetic.draws import GROUP
+from features.synthetic.hours import MINUTE_NS, Hours, day_of, hours, rows_of
+from features.synthetic.intraday import CHUNK, GroupDay, MarketDay
+from features.synthetic.names import names
+from features.synthetic.seconds import refine
+from features.synthetic.shape import SHAPES, TapeShape
+from features.synthetic.universe import CLASS_INDEX, traits
+from features.synthetic.walk import Walk
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+FIRST_DAY = 18_262
+"""2020-01-01, the day the walk starts; there are no bars before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TapeConfig:
+    """What a tape plays.
+
+    Attributes
+    ----------
+    asset_class
+        The market.
+    n_symbols
+        Size of the universe; a smaller universe is the head of a larger one, bar for bar.
+    seed
+        Same seed, same bars.
+    shape
+        The numbers behind the bars; None = the class's own.
+    first_day
+        Days since 1970 of the first day with bars.
+    closed_days, early_close_days
+        Holidays and half days of classes with sessions, days since 1970 (New York).
+    """
+
+    asset_class: AssetClass
+    n_symbols: int
+    seed: int = 7
+    shape: TapeShape | None = None
+    first_day: int = FIRST_DAY
+    closed_days: frozenset[int] = frozenset()
+    early_close_days: frozenset[int] = frozenset()
+
+    def __post_init__(self) -> None:
+        if self.n_symbols < 1:
+            raise ValueError(f"expected at least one symbol, was {self.n_symbols}")
+        if self.seed < 0:
+            raise ValueError(f"expected a seed of 0 or more, was {self.seed}")
+
+
+class Tape:
+    """Give any minute of any day; asking in another order, or in another process, changes nothing.
+
+    Keeps two days' compact state (8 bytes per minute and symbol) and one chunk of bars. Not safe for threads.
+
+    >>> tape = Tape(TapeConfig(AssetClass.CRYPTO, n_symbols=3))
+    >>> minute = tape.minute(1_789_738_200 * 10**9)
+    >>> tape.symbols[0], minute.present.tolist(), bool(minute.low[0, 0] <= minute.high[0, 0])
+    ('BTC-USD', [[True, True, True]], True)
+    """
+
+    def __init__(self, config: TapeConfig) -> None:
+        self.config = config
+        self.shape = config.shape or SHAPES[config.asset_class]
+        universe = names(config.asset_class, config.n_symbols)
+        self.symbols: tuple[str, ...] = tuple(name for name, _ in universe)
+        prices = np.array([price for _, price in universe], dtype=np.float64)
+        self.traits = traits(config.asset_class, self.shape, config.seed, prices)
+        self._class_index = CLASS_INDEX[config.asset_class]
+        self._whole_volume = config.asset_class is not AssetClass.CRYPTO
+        self._fractions: dict[int, float] = {}
+        self._walks = [
+            Walk(self.shape, t, self._key(g), config.first_day, self._day_fraction)
+            for g, t in enumerate(self.traits)
+        ]
+        groups = len(self.traits)
+        self._market_days: OrderedDict[int, MarketDay] = OrderedDict()
+        self._group_days: OrderedDict[tuple[int, int], GroupDay] = OrderedDict()
+        self._chunks: OrderedDict[tuple[int, int, int], tuple[F64, ...]] = OrderedDict()
+        self._keep_days, self._keep_chunks = 2 * groups, max(groups, 8)
+
+    def day(self, day: int) -> TapeBlock:
+        """Give the rows of one trading day (days since 1970): [T, N]; T = 0 where it is closed."""
+        found = self._hours(day)
+        if found is None or day < self.config.first_day:
+            return TapeBlock.empty(np.empty(0, dtype=np.int64), len(self.symbols))
+        return self.block(found.start_ns, len(found.vol))
+
+    def minute(self, ts_ns: int) -> TapeBlock:
+        """Give the bars of the minute that contains a time: T = 1."""
+        return self.block(ts_ns, 1)
+
+    def seconds(self, ts_ns: int) -> TapeBlock:
+        """Give the second bars [60, N] of the minute that contains a time; they add up to it exactly."""
+        return refine(self.minute(ts_ns), self.config.seed, self._class_index, self.ticks, self._whole_volume)
+
+    @property
+    def ticks(self) -> F64:
+        """[N] ticks per unit of price."""
+        joined: F64 = np.concatenate([t.ticks for t in self.traits])[: len(self.symbols)]
+        return joined
+
+    def block(self, start_ns: int, n_minutes: int, columns: NDArray[np.intp] | None = None) -> TapeBlock:
+        """Give `n_minutes` consecutive minutes from the one that contains `start_ns` on: [T, N].
+
+        With `columns` only these symbols (their numbers): the cost is that of their groups of 256.
+        """
+        wanted = np.arange(len(self.symbols)) if columns is None else np.asarray(columns, dtype=np.intp)
+        first = start_ns // MINUTE_NS * MINUTE_NS
+        ts: I64 = first + MINUTE_NS * np.arange(n_minutes, dtype=np.int64)
+        out = TapeBlock.empty(ts, len(wanted))
+        end = first + n_minutes * MINUTE_NS
+        config = self.config
+        days = range(day_of(config.asset_class, first), day_of(config.asset_class, end - 1) + 1)
+        for day in days:
+            found = self._hours(day)
+            if found is not None and day >= config.first_day:
+                self._fill(out, wanted, day, found)
+        if config.asset_class is AssetClass.INDICES:
+            nothing = np.full_like(out.close, np.nan)
+            out = replace(out, volume=nothing, vwap=nothing, trades=nothing)
+        return out
+
+    def _fill(self, out: TapeBlock, wanted: NDArray[np.intp], day: int, found: Hours) -> None:
+        """Write a day's part of a block, chunk by chunk and group by group."""
+        low = max(int(out.ts[0] - found.start_ns) // MINUTE_NS, 0)
+        high = min(int(out.ts[-1] - found.start_ns) // MINUTE_NS + 1, len(found.vol))
+        shift = int(found.start_ns - out.ts[0]) // MINUTE_NS
+        places = [(g, np.flatnonzero(wanted // GROUP == g)) for g in range(len(self.traits))]
+        places = [(g, at) for g, at in places if len(at)]
+        for chunk in range(low // CHUNK, -(-high // CHUNK) if high > low else 0):
+            a, b = max(low, chunk * CHUNK), min(high, (chunk + 1) * CHUNK)
+            for group, at in places:
+                made = self._chunk(day, found, group, chunk)
+                inside = wanted[at] - group * GROUP
+                # Whole ranges are copied as slices: fancy indexing of 11,000 columns is slow.
+                to, of = _as_slice(at), _as_slice(inside)
+                for name, column in zip(VALUES, made, strict=True):
+                    getattr(out, name)[a + shift : b + shift, to] = column[
+                        a - chunk * CHUNK : b - chunk * CHUNK, of
+                    ]
+
+    def _chunk(self, day: int, found: Hours, group: int, chunk: int) -> tuple[F64, ...]:
+        return _cached(
+            self._chunks,
+            (day, group, chunk),
+            self._keep_chunks,
+            lambda: intraday.bars(
+                self.shape,
+                self._key(group),
+                day,
+                found,
+                self.traits[group],
+                self._group_day(day, found, group),
+                chunk,
+                self._whole_volume,
+            ),
+        )
+
+    def _group_day(self, day: int, found: Hours, group: int) -> GroupDay:
+        def make() -> GroupDay:
+            state = self._walks[group].day(day)
+            market = self._market_day(day)
+            return intraday.group_day(
+                self.shape, self._key(group), day, found, self.traits[group], state, market
+            )
+
+        return _cached(self._group_days, (day, group), self._keep_days, make)
+
+    def _market_day(self, day: int) -> MarketDay:
+        rows = rows_of(self.config.asset_class)
+        return _cached(
+            self._market_days,
+            day,
+            4,
+            lambda: intraday.market_day(self.shape, self.config.seed, self._class_index, day, rows),
+        )
+
+    def _key(self, group: int) -> tuple[int, int, int]:
+        return self.config.seed, self._class_index, group
+
+    def _hours(self, day: int) -> Hours | None:
+        config = self.config
+        return hours(config.asset_class, day, self.shape, config.closed_days, config.early_close_days)
+
+    def _day_fraction(self, day: int) -> float:
+        """Give a day's share of a full day's variance."""
+        fraction = self._fractions.get(day)
+        if fraction is None:
+            found = self._hours(day)
+            fraction = 0.0 if found is None else float(np.sum(found.vol.astype(np.float64) ** 2))
+            self._fractions[day] = fraction
+        return fraction
+
+
+def _as_slice(numbers: NDArray[np.intp]) -> slice | NDArray[np.intp]:
+    first, n = int(numbers[0]), len(numbers)
+    consecutive = int(numbers[-1]) == first + n - 1 and bool(np.all(np.diff(numbers) == 1))
+    return slice(first, first + n) if consecutive else numbers
+
+
+def _cached(cache: OrderedDict[K, V], key: K, keep: int, make: Callable[[], V]) -> V:
+    """Give a cached value, made if need be; the least recently used beyond `keep` are dropped."""
+    found = cache.get(key)
+    if found is None:
+        found = make()
+        cache[key] = found
+        while len(cache) > keep:
+            cache.popitem(last=False)
+    else:
+        cache.move_to_end(key)
+    return found
