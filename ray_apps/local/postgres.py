@@ -1,7 +1,7 @@
 """Run a real PostgreSQL from its wheel in a data folder: loopback TCP, password, no process left behind.
 
-`synchronous_commit` stays on, so every acknowledged batch survives a power cut. It costs one flush of the disk per
-commit (about 1 ms on an SSD, 5 to 10 ms on a spinning disk), and a batch is one commit.
+`synchronous_commit` stays on, so every acknowledged batch survives a power cut. It costs one flush of the disk
+per commit, and a batch is one commit.
 """
 
 import importlib.util

@@ -1,0 +1,156 @@
+"""Keep checkpoints: arrays in a file, a pointer in the database; the newest few, newest readable one first.
+
+A blob is an npz file (never a pickle), written aside, flushed to disk and renamed: it is whole or absent. Its
+pointer is written after it. A reader that finds the newest blob damaged takes the one before.
+"""
+
+import asyncio
+import logging
+import os
+import secrets
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from ray_apps.store.connect import Conn, fetch
+from ray_apps.store.errors import StoreError
+
+KEEP = 3
+LOG = logging.getLogger(__name__)
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+class BlobError(StoreError):
+    """A checkpoint's file is absent, damaged or not one of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A stage's state and the place in the stream it stands for."""
+
+    arrays: dict[str, NDArray[Any]]
+    position: dict[str, Any]
+    created_at: int
+    path: Path
+
+
+async def save(
+    conn: Conn,
+    folder: Path,
+    *,
+    stage: str,
+    asset_class: str,
+    shard: str,
+    position: Mapping[str, Any],
+    arrays: Arrays,
+    keep: int = KEEP,
+) -> Path:
+    """Write a blob, then its pointer, then forget all but the newest `keep`; give the blob's path."""
+    name = f"{stage}-{asset_class}-{shard}-{secrets.token_hex(8)}.npz".replace("/", "_").replace(":", "_")
+    path = folder / name
+    await asyncio.to_thread(write_blob, path, arrays)
+    await conn.execute(
+        "INSERT INTO checkpoints (stage, asset_class, shard, path, position) "
+        "VALUES (%s, %s, %s, %s, %s::jsonb)",
+        (stage, asset_class, shard, name, msgspec.json.encode(position).decode()),
+    )
+    old = await fetch(
+        conn,
+        "DELETE FROM checkpoints WHERE stage = %(stage)s AND asset_class = %(class)s AND shard = %(shard)s "
+        "AND id NOT IN (SELECT id FROM checkpoints WHERE stage = %(stage)s AND asset_class = %(class)s "
+        "AND shard = %(shard)s ORDER BY id DESC LIMIT %(keep)s) RETURNING path",
+        {"stage": stage, "class": asset_class, "shard": shard, "keep": keep},
+    )
+    for (gone,) in old:
+        (folder / gone).unlink(missing_ok=True)
+    return path
+
+
+async def load(conn: Conn, folder: Path, *, stage: str, asset_class: str, shard: str) -> Checkpoint | None:
+    """Give the newest readable checkpoint, None when there is none."""
+    rows = await fetch(
+        conn,
+        "SELECT path, position::text, created_at FROM checkpoints "
+        "WHERE stage = %s AND asset_class = %s AND shard = %s ORDER BY id DESC",
+        (stage, asset_class, shard),
+    )
+    for name, position, created_at in rows:
+        try:
+            arrays = await asyncio.to_thread(read_blob, folder / name)
+        except BlobError as e:
+            LOG.warning("checkpoint skipped, taking the one before", extra={"path": name, "error": str(e)})
+            continue
+        return Checkpoint(arrays, msgspec.json.decode(position), int(created_at), folder / name)
+    return None
+
+
+def write_blob(path: Path, arrays: Arrays) -> None:
+    """Write arrays under their names, atomically and durably.
+
+    Raises
+    ------
+    TypeError
+        For an array of Python objects, which only a pickle could hold.
+    """
+    for name, array in arrays.items():
+        if array.dtype.hasobject:
+            raise TypeError(f"expected plain numbers or text in {name}, was dtype {array.dtype}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with aside.open("xb") as f, zipfile.ZipFile(f, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+            for name, array in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                    np.lib.format.write_array(entry, np.asarray(array, order="C"), allow_pickle=False)
+            archive.close()
+            f.flush()
+            os.fsync(f.fileno())
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def read_blob(path: Path) -> dict[str, NDArray[Any]]:
+    """Read what `write_blob` wrote; every byte is checked against its checksum.
+
+    Raises
+    ------
+    BlobError
+        When the file is absent, cut short, altered or holds a pickle.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as e:
+        raise BlobError(f"expected a whole checkpoint in {path.name}, was: {e}") from e
+
+
+async def sweep(conn: Conn, folder: Path) -> int:
+    """Delete blobs without a pointer (a crash between the two writes leaves one); give their number.
+
+    Call it before any stage of this folder saves.
+    """
+    known = {str(name) for (name,) in await fetch(conn, "SELECT path FROM checkpoints")}
+    return await asyncio.to_thread(_sweep, folder, known)
+
+
+def _sweep(folder: Path, known: set[str]) -> int:
+    orphans = (
+        [p for p in folder.iterdir() if ".npz" in p.name and p.name not in known] if folder.exists() else []
+    )
+    for path in orphans:
+        path.unlink(missing_ok=True)
+    return len(orphans)

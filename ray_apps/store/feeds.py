@@ -1,0 +1,56 @@
+"""Keep what is known of each feed, and the holes in its data."""
+
+from dataclasses import dataclass
+
+from ray_apps.store.connect import Conn, Ns, ns
+
+
+@dataclass(frozen=True, slots=True)
+class FeedRow:
+    """The state of one feed; `lag_s` is receive time minus the newest window's end."""
+
+    asset_class: str
+    status: str
+    host: str
+    tier: str
+    connected_at: int | None = None
+    newest_ts: int | None = None
+    lag_s: float | None = None
+    detail: str = ""
+    updated_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GapRow:
+    """A hole: no bar of the class was received whose window lies in [from_ts, to_ts)."""
+
+    asset_class: str
+    from_ts: int
+    to_ts: int
+    reason: str
+    recorded_at: int | None = None
+
+
+async def put_feed(conn: Conn, row: FeedRow) -> None:
+    """Store the feed's state over the former one."""
+    await conn.execute(
+        "INSERT INTO feeds AS f (asset_class, status, host, tier, connected_at, newest_ts, lag_s, detail) "
+        "VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (asset_class) DO UPDATE SET "
+        "status = excluded.status, host = excluded.host, tier = excluded.tier, "
+        "connected_at = coalesce(excluded.connected_at, f.connected_at), "
+        "newest_ts = coalesce(excluded.newest_ts, f.newest_ts), "
+        "lag_s = excluded.lag_s, detail = excluded.detail, updated_at = now()",
+        (
+            row.asset_class, row.status, row.host, row.tier,
+            ns(row.connected_at), ns(row.newest_ts), row.lag_s, row.detail,
+        ),
+    )  # fmt: skip
+
+
+async def add_gap(conn: Conn, row: GapRow) -> None:
+    """Record a hole; the same one again changes nothing."""
+    await conn.execute(
+        "INSERT INTO gaps (asset_class, from_ts, to_ts, reason) VALUES (%s, %s, %s, %s) "
+        "ON CONFLICT DO NOTHING",
+        (row.asset_class, Ns(row.from_ts), Ns(row.to_ts), row.reason),
+    )

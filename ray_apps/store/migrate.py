@@ -1,0 +1,51 @@
+"""Bring the schema of a database to the newest version."""
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, create_engine, make_url, text
+
+LOCK_KEY = 7_041_776
+"""Any fixed number of ours: one migration at a time in one database."""
+
+
+def migrate(dsn: str) -> str:
+    """Run the missing steps under a lock of the database; give the version it then has.
+
+    Safe to run from several processes at once: the second waits, then finds nothing to do.
+    """
+    engine = create_engine(
+        make_url(dsn).set(drivername="postgresql+psycopg"), connect_args={"connect_timeout": 10}
+    )
+    try:
+        with engine.connect() as conn:
+            conn.execute(text("SELECT pg_advisory_lock(:key)"), {"key": LOCK_KEY})
+            conn.commit()  # the lock belongs to the session, not to the transaction
+            try:
+                command.upgrade(_config(conn), "head")
+                conn.commit()
+                return version(conn)
+            finally:
+                conn.rollback()
+                conn.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": LOCK_KEY})
+                conn.commit()
+    finally:
+        engine.dispose()
+
+
+def version(conn: Connection) -> str:
+    """Give the schema's version, empty before the first migration."""
+    return str(MigrationContext.configure(conn).get_current_revision() or "")
+
+
+def newest() -> str:
+    """Give the newest version this code knows."""
+    return str(ScriptDirectory.from_config(_config(None)).get_current_head())
+
+
+def _config(conn: Connection | None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", "ray_apps.store:migrations")
+    config.attributes["connection"] = conn
+    return config

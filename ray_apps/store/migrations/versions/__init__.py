@@ -1,0 +1,1 @@
+"""The steps, applied in the order of their revision ids."""

@@ -1,0 +1,133 @@
+"""Make, list and drop the daily partitions of `bars`."""
+
+# ruff: noqa: S608 (statements are put together from constants of this package only)
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+from features.market.types import I64, NS_PER_S
+from ray_apps.store.connect import Conn, Ns, fetch
+
+DAY_NS = 86_400 * NS_PER_S
+LOCK_KEY = 7_041_777
+"""Any fixed number of ours: one change of partitions at a time in one database."""
+
+
+def days_of(ts_ns: I64) -> set[int]:
+    """Give the UTC days (since 1970) of the instants.
+
+    >>> sorted(days_of(np.array([0, DAY_NS - 1, DAY_NS])))
+    [0, 1]
+    """
+    return set(np.unique(ts_ns // DAY_NS).tolist())
+
+
+def partition_name(day: int) -> str:
+    """Give the name of a day's table.
+
+    >>> partition_name(20_000)
+    'bars_p20241004'
+    """
+    return f"bars_p{_date(day):%Y%m%d}"
+
+
+async def ensure(conn: Conn, days: set[int]) -> None:
+    """Make the tables of the days that lack one; safe from several processes at once.
+
+    A table is made apart and then attached, which does not stop writers of other days.
+    """
+    missing = days - set(await days_present(conn))
+    if not missing:
+        return
+    async with conn.transaction():
+        await conn.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK_KEY,))
+        for day in sorted(missing - set(await days_present(conn))):
+            name = partition_name(day)
+            await conn.execute(f"CREATE TABLE {name} (LIKE bars INCLUDING ALL)".encode())
+            bounds = f"FROM ('{_date(day):%Y-%m-%d}') TO ('{_date(day + 1):%Y-%m-%d}')"
+            await conn.execute(f"ALTER TABLE bars ATTACH PARTITION {name} FOR VALUES {bounds}".encode())
+
+
+async def days_present(conn: Conn) -> list[int]:
+    """Give the days that have a table, oldest first."""
+    rows = await fetch(
+        conn,
+        "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
+        "WHERE i.inhparent = 'bars'::regclass ORDER BY c.relname",
+    )
+    return [_day_of_name(r[0]) for r in rows]
+
+
+async def newest_ts(conn: Conn) -> int | None:
+    """Give the start of the newest stored bar, None when there is none: the store's idea of now."""
+    for day in reversed(await days_present(conn)):
+        query = f"SELECT max(ts) FROM {partition_name(day)}"
+        found = (await fetch(conn, query.encode()))[0][0]
+        if found is not None:
+            return int(found)
+    return None
+
+
+async def retention(conn: Conn, keep_days: int) -> list[str]:
+    """Drop the days older than the `keep_days` newest and give their names.
+
+    They are counted back from the newest stored bar: the clock is the feed's, so a replayed old year is not
+    thrown away for being old. Contexts and superseded bars of those days go too; anomalies, episodes and the
+    rolled-up bars stay.
+    """
+    if keep_days < 1:
+        raise ValueError(f"expected at least 1 day to keep, was {keep_days}")
+    newest = await newest_ts(conn)
+    if newest is None:
+        return []
+    first_kept = newest // DAY_NS - keep_days + 1
+    old = [d for d in await days_present(conn) if d < first_kept]
+    for day in old:
+        async with conn.transaction():
+            await conn.execute("SET LOCAL lock_timeout = '5s'")  # never a queue of writers behind a long read
+            await conn.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK_KEY,))
+            await conn.execute(f"DROP TABLE {partition_name(day)}".encode())
+    cutoff = Ns(first_kept * DAY_NS)
+    await conn.execute("DELETE FROM bar_revisions WHERE ts < %s", (cutoff,))
+    await conn.execute("DELETE FROM contexts WHERE ts_end < %s", (cutoff,))
+    return [partition_name(d) for d in old]
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What the database takes on disk: bytes per table (indexes included) and bars' bytes per full day."""
+
+    tables: dict[str, int]
+    bars_per_day: int
+    total: int
+
+
+async def db_size(conn: Conn) -> Size:
+    """Measure the disk use; a day's figure is the mean over all days but the newest, still filling one."""
+    rows = await fetch(
+        conn,
+        "SELECT c.relname, sum(pg_total_relation_size(coalesce(p.inhrelid, c.oid)))::bigint "
+        "FROM pg_class c LEFT JOIN pg_inherits p ON p.inhparent = c.oid "
+        "WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition "
+        "GROUP BY c.relname ORDER BY 2 DESC",
+    )
+    days = [partition_name(d) for d in await days_present(conn)]
+    full = days[:-1] or days
+    per_day = 0
+    if full:
+        found = await fetch(
+            conn, "SELECT sum(pg_total_relation_size(t::regclass))::bigint FROM unnest(%s) t", (full,)
+        )
+        per_day = int(found[0][0]) // len(full)
+    total = await fetch(conn, "SELECT pg_database_size(current_database())")
+    return Size({str(r[0]): int(r[1]) for r in rows}, per_day, int(total[0][0]))
+
+
+def _date(day: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=day)
+
+
+def _day_of_name(name: str) -> int:
+    return (datetime.strptime(name.removeprefix("bars_p"), "%Y%m%d").replace(tzinfo=UTC) - _date(0)).days

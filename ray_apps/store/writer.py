@@ -1,0 +1,259 @@
+"""Write one shard's batches, each in one transaction, exactly once.
+
+A batch is numbered per shard; `applied` keeps the newest number and is written in the same transaction, so
+a batch sent again after a crash changes nothing. Numbers go on counting under a new lease epoch: read
+`position` first. The row of the lease is share-locked until the commit: a takeover waits for it, and after a
+takeover nothing of the old holder can be written.
+"""
+
+# ruff: noqa: S608 (statements are put together from constants of this package only)
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from psycopg import errors
+
+from features.market.types import I64
+from ray_apps.store import anomalies as anomaly_sql
+from ray_apps.store import partitions
+from ray_apps.store.connect import Conn, Ns, connect, fetch, unavailable
+from ray_apps.store.copying import BAR_COLUMNS, encode
+from ray_apps.store.errors import LeaseLostError
+from ray_apps.store.rows import (
+    CLASS_STRIDE,
+    AnomalyRow,
+    BarRows,
+    ContextRow,
+    EpisodeRow,
+    OutboxRow,
+    Position,
+)
+
+COMMIT_TIMEOUT_S = 60.0
+COLUMNS = ", ".join(BAR_COLUMNS)
+VALUES = ("open", "high", "low", "close", "volume", "vwap", "trades")
+DIFFERS = (
+    f"({', '.join('b.' + c for c in VALUES)}) IS DISTINCT FROM ({', '.join('s.' + c for c in VALUES)})"
+    " AND b.series_id = s.series_id AND b.ts = s.ts AND b.ts BETWEEN %(first)s AND %(last)s"
+)
+STAGE = (
+    f"CREATE TEMP TABLE stage_bars ON COMMIT DELETE ROWS AS SELECT {COLUMNS} FROM bars LIMIT 0;"
+    # The staged table has no statistics: keep the planner to one index probe a staged row.
+    "SET enable_hashjoin = off; SET enable_mergejoin = off"
+)
+CLAIM = """
+WITH held AS MATERIALIZED (SELECT epoch FROM leases WHERE name = %(lease)s FOR SHARE),
+put AS (
+    INSERT INTO applied AS a (shard, epoch, seq)
+    SELECT %(shard)s, %(epoch)s, %(seq)s FROM held WHERE held.epoch = %(epoch)s
+    ON CONFLICT (shard) DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq WHERE a.seq < excluded.seq
+    RETURNING seq
+)
+SELECT (SELECT epoch FROM held), EXISTS (SELECT FROM put)
+"""
+KEEP_SUPERSEDED = f"""
+INSERT INTO bar_revisions ({COLUMNS}, revision, superseded_at)
+SELECT b.series_id, b.ts, coalesce(b.revised_at, b.received_at),
+    {", ".join("b." + c for c in VALUES)}, b.in_state, b.revision, s.received_at
+FROM stage_bars s, bars b WHERE {DIFFERS}
+"""
+REVISE = f"""
+UPDATE bars b SET {", ".join(f"{c} = s.{c}" for c in VALUES)},
+    in_state = s.in_state, revised_at = s.received_at, revision = b.revision + 1
+FROM stage_bars s WHERE {DIFFERS}
+"""
+
+
+class ShardWriter:
+    """The one writer of a shard (or of a desk, without bars), over a connection of its own.
+
+    Parameters
+    ----------
+    dsn
+        Connection string.
+    shard
+        Name under which batches are counted in `applied`.
+    lease
+        Name of the lease every batch is checked against; the shard's name by default.
+    """
+
+    def __init__(self, dsn: str, shard: str, lease: str | None = None) -> None:
+        self._dsn = dsn
+        self._shard = shard
+        self._lease = lease or shard
+        self._conn: Conn | None = None
+        self._days: set[int] = set()
+        self._newest: dict[int, I64] = {}
+
+    async def position(self) -> Position | None:
+        """Give the last committed batch, None before the first."""
+        with unavailable("answer"):
+            conn = await self._connection()
+            rows = await fetch(conn, "SELECT epoch, seq FROM applied WHERE shard = %s", (self._shard,))
+        return Position(*rows[0]) if rows else None
+
+    async def commit(
+        self,
+        *,
+        epoch: int,
+        seq: int,
+        bars: Sequence[BarRows] = (),
+        anomalies: Sequence[AnomalyRow] = (),
+        contexts: Sequence[ContextRow] = (),
+        outbox: Sequence[OutboxRow] = (),
+        episodes: Sequence[EpisodeRow] = (),
+    ) -> bool:
+        """Store a batch whole or not at all; False when it was stored before.
+
+        A bar of a stored window with other values is a revision: the new values replace the old ones, which
+        move to `bar_revisions`. Two bars of one window in one batch count in their order.
+
+        Raises
+        ------
+        LeaseLostError
+            When the lease's epoch is not `epoch`.
+        StoreUnavailableError
+            When the database is away: whether the batch was stored is unknown, so send it again as it is.
+        """
+        try:
+            with unavailable("store a batch"):
+                async with asyncio.timeout(COMMIT_TIMEOUT_S):
+                    conn = await self._connection()
+                    merged = BarRows.concat(bars) if bars else None
+                    if merged is not None:
+                        await self._ensure_days(conn, merged)
+                    async with conn.transaction():
+                        if not await self._claim(conn, epoch, seq):
+                            return False
+                        if merged is not None:
+                            await self._put_bars(conn, merged)
+                        await anomaly_sql.put(conn, anomalies)
+                        await anomaly_sql.put_episodes(conn, episodes)
+                        await _put_rest(conn, contexts, outbox)
+        except BaseException:
+            await self._drop()
+            raise
+        if merged is not None:
+            self._remember(merged)
+        return True
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._drop()
+
+    async def _connection(self) -> Conn:
+        if self._conn is None or self._conn.closed:
+            conn = await connect(self._dsn, f"shard-{self._shard}")
+            self._conn = conn
+            await conn.execute(STAGE.encode())
+            await conn.execute(anomaly_sql.STAGE.encode())
+        return self._conn
+
+    async def _drop(self) -> None:
+        conn, self._conn = self._conn, None
+        if conn is not None:
+            await conn.close()
+
+    async def _claim(self, conn: Conn, epoch: int, seq: int) -> bool:
+        params = {"lease": self._lease, "shard": self._shard, "epoch": epoch, "seq": seq}
+        held, is_new = (await fetch(conn, CLAIM, params))[0]
+        if held != epoch:
+            raise LeaseLostError(
+                f"expected epoch {epoch} of the lease {self._lease}, was {held or 'no lease'}"
+            )
+        return bool(is_new)
+
+    async def _ensure_days(self, conn: Conn, bars: BarRows) -> None:
+        days = partitions.days_of(bars.ts)
+        if not days <= self._days:
+            # Tomorrow's table too: nobody waits for one at midnight.
+            wanted = days | {max(days) + 1}
+            await partitions.ensure(conn, wanted)
+            self._days |= wanted
+
+    async def _put_bars(self, conn: Conn, bars: BarRows) -> None:
+        for rows in rounds(bars):
+            part = bars if rows is None else bars.take(rows)
+            is_new = part.ts > self._known(part)
+            if is_new.all():
+                await self._insert(conn, part)
+                continue
+            if is_new.any():
+                await self._insert(conn, part.take(is_new))
+            await _merge(conn, part.take(~is_new))
+
+    async def _insert(self, conn: Conn, bars: BarRows) -> None:
+        """Copy bars believed new straight into the table; should one exist, merge them all instead."""
+        try:
+            async with conn.transaction():
+                await _copy(conn, f"COPY bars ({COLUMNS}) FROM STDIN BINARY", bars)
+        except errors.UniqueViolation:
+            await _merge(conn, bars)
+
+    def _known(self, bars: BarRows) -> I64:
+        """Give the newest start stored by this writer per row's series, the smallest int where none is."""
+        known = np.full(len(bars), np.iinfo(np.int64).min)
+        classes, slots = np.divmod(bars.series_id, CLASS_STRIDE)
+        for k in np.unique(classes):
+            newest = self._newest.get(int(k))
+            if newest is not None:
+                rows = np.flatnonzero((classes == k) & (slots < len(newest)))
+                known[rows] = newest[slots[rows]]
+        return known
+
+    def _remember(self, bars: BarRows) -> None:
+        classes, slots = np.divmod(bars.series_id, CLASS_STRIDE)
+        for k in np.unique(classes):
+            rows = classes == k
+            newest = self._newest.get(int(k), np.empty(0, dtype=np.int64))
+            size = int(slots[rows].max()) + 1
+            if size > len(newest):
+                grown = np.full(max(size, 2 * len(newest)), np.iinfo(np.int64).min)
+                grown[: len(newest)] = newest
+                newest = grown
+            np.maximum.at(newest, slots[rows], bars.ts[rows])
+            self._newest[int(k)] = newest
+
+
+def rounds(bars: BarRows) -> list[np.ndarray[Any, np.dtype[np.intp]] | None]:
+    """Split rows so that a window's n-th bar comes in round n; [None], all rows, when no window repeats."""
+    order = np.lexsort((bars.ts, bars.series_id))  # stable: equal windows keep their order of arrival
+    sid, ts = bars.series_id[order], bars.ts[order]
+    is_repeat = np.zeros(len(bars), dtype=bool)
+    is_repeat[1:] = (sid[1:] == sid[:-1]) & (ts[1:] == ts[:-1])
+    if not is_repeat.any():
+        return [None]
+    at = np.arange(len(bars))
+    nth = at - np.maximum.accumulate(np.where(is_repeat, 0, at))
+    return [np.sort(order[nth == k]) for k in range(int(nth.max()) + 1)]
+
+
+async def _copy(conn: Conn, query: str, bars: BarRows) -> None:
+    async with conn.cursor() as cursor, cursor.copy(query.encode()) as copy:
+        await copy.write(encode(bars))
+
+
+async def _merge(conn: Conn, bars: BarRows) -> None:
+    """Insert what is new and revise what differs, for windows that may be stored already."""
+    await conn.execute("DELETE FROM stage_bars")
+    await _copy(conn, f"COPY stage_bars ({COLUMNS}) FROM STDIN BINARY", bars)
+    query = f"INSERT INTO bars ({COLUMNS}) SELECT {COLUMNS} FROM stage_bars ON CONFLICT DO NOTHING"
+    done = await conn.execute(query.encode())
+    if done.rowcount == len(bars):
+        return
+    span = {"first": Ns(bars.ts.min()), "last": Ns(bars.ts.max())}
+    await conn.execute(KEEP_SUPERSEDED.encode(), span)
+    await conn.execute(REVISE.encode(), span)
+
+
+async def _put_rest(conn: Conn, contexts: Sequence[ContextRow], outbox: Sequence[OutboxRow]) -> None:
+    if contexts:
+        async with conn.cursor() as cursor:
+            await cursor.executemany(
+                "INSERT INTO contexts (asset_class, window_s, ts_end, payload) VALUES (%s, %s, %s, %b) "
+                "ON CONFLICT (asset_class, window_s, ts_end) DO UPDATE SET payload = excluded.payload",
+                [(c.asset_class, c.window_s, Ns(c.ts_end), c.payload) for c in contexts],
+            )
+    await anomaly_sql.put_outbox(conn, outbox)
