@@ -34,6 +34,7 @@ from ray_apps.config import (
     SinksConfig,
     UniverseConfig,
 )
+from ray_apps.errors import UsageError
 
 PREFIX = "TAPEWATCH_"
 FILE_NAME = "tapewatch.yaml"
@@ -65,7 +66,7 @@ UNSAFE_ENDINGS = (".enabled", ".pairs")
 _POLITE = re.compile(r"^(Value error, )?(Input|Value|String|Tuple|Dictionary)? ?(should )?(be )?(expected )?")
 
 
-class ConfigError(ValueError):
+class ConfigError(UsageError):
     """The configuration is wrong; a line per fault with the name, what was expected and what it was."""
 
     def __init__(self, lines: list[str]) -> None:

@@ -1,0 +1,254 @@
+"""Every metric, declared once; sets that processes count into, and the hub that sums them.
+
+A process counts into its `MetricSet` and now and then sends `snapshot()`, plain data, to the one `Hub`, which
+renders Prometheus' text. Counters are cumulative within an incarnation of a process; the hub adds what is new, so
+that the restart of a process never lowers a total. No metric has a label of symbols.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+MAX_SERIES = 256
+"""Label combinations of one metric in one process; further ones are counted as "other"."""
+
+JOINS: dict[str, Callable[[list[float]], float]] = {"sum": sum, "max": max, "min": min}
+
+Labels = tuple[str, ...]
+Snapshot = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A metric: its name with the unit, what it says, its labels, and how gauges of processes join."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    help: str
+    labels: Labels = ()
+    buckets: tuple[float, ...] = ()
+    join: Literal["sum", "max", "min"] = "sum"
+
+
+# a burst's target is .5 s, a detector's share of it is milliseconds
+_BURST = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
+_SCORE = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+
+BARS_RECEIVED = Declared(
+    "tapewatch_bars_received_total", "counter", "Bars parsed from the feed.", ("asset_class", "bar_length")
+)
+BARS_DROPPED = Declared(
+    "tapewatch_bars_dropped_total", "counter", "Bars refused or shed, by reason.", ("asset_class", "reason")
+)
+BARS_LATE = Declared(
+    "tapewatch_bars_late_total", "counter", "Bars that came after their minute was closed.", ("asset_class",)
+)
+BARS_REVISED = Declared(
+    "tapewatch_bars_revised_total",
+    "counter",
+    "Bars of a window already seen; depth newest or older.",
+    ("asset_class", "depth"),
+)
+LAG = Declared(
+    "tapewatch_lag_seconds",
+    "gauge",
+    "From the end of the newest bar's window to its receipt.",
+    ("asset_class",),
+    join="max",
+)
+QUEUE_DEPTH = Declared("tapewatch_queue_items", "gauge", "Items that wait in a bounded queue.", ("queue",))
+BLIND = Declared(
+    "tapewatch_blind_seconds_total", "counter", "Time without a live feed inside a session.", ("asset_class",)
+)
+BURST = Declared(
+    "tapewatch_burst_seconds",
+    "histogram",
+    "From a minute's last byte to its last anomaly committed.",
+    ("asset_class",),
+    _BURST,
+)
+SCORE = Declared(
+    "tapewatch_score_seconds", "histogram", "Time a detector takes for one batch.", ("detector",), _SCORE
+)
+ANOMALIES = Declared("tapewatch_anomalies_total", "counter", "Anomalies raised.", ("asset_class", "kind"))
+READY = Declared("tapewatch_ready", "gauge", "1 where the part works, 0 where not.", ("part",), join="min")
+SINK_FAILURES = Declared("tapewatch_sink_failures_total", "counter", "Deliveries that failed.", ("sink",))
+CHECKPOINT_AGE = Declared(
+    "tapewatch_checkpoint_age_seconds",
+    "gauge",
+    "Since the newest checkpoint of a stage.",
+    ("stage", "asset_class"),
+    join="max",
+)
+STREAMS = Declared("tapewatch_streams_open", "gauge", "Open /v1/stream connections.")
+
+METRICS: tuple[Declared, ...] = (
+    *(BARS_RECEIVED, BARS_DROPPED, BARS_LATE, BARS_REVISED, LAG, QUEUE_DEPTH, BLIND, BURST, SCORE),
+    *(ANOMALIES, READY, SINK_FAILURES, CHECKPOINT_AGE, STREAMS),
+)
+
+
+class MetricSet:
+    """What one process counts; cheap enough for every batch, not for every bar.
+
+    Parameters
+    ----------
+    process
+        A stable name of the role, such as `shard-stocks-0`.
+    incarnation
+        Differs at every start of the process.
+
+    >>> own = MetricSet("feed-stocks", "a")
+    >>> own.inc(BARS_DROPPED, 2, asset_class="stocks", reason="future")
+    >>> own.snapshot()["values"]
+    {'tapewatch_bars_dropped_total': {('stocks', 'future'): 2.0}}
+    """
+
+    def __init__(self, process: str, incarnation: str) -> None:
+        self.process = process
+        self.incarnation = incarnation
+        self._sent = 0
+        self._numbers: dict[str, dict[Labels, float]] = {}
+        self._histograms: dict[str, dict[Labels, list[float]]] = {}
+
+    def inc(self, metric: Declared, amount: float = 1.0, **labels: str) -> None:
+        """Add to a counter."""
+        series = _series(self._numbers, metric, "counter")
+        if amount < 0:
+            raise ValueError(f"expected {metric.name} to grow, was {amount}")
+        key = _key(metric, labels, series)
+        series[key] = series.get(key, 0.0) + amount
+
+    def set(self, metric: Declared, value: float, **labels: str) -> None:
+        """Set a gauge."""
+        series = _series(self._numbers, metric, "gauge")
+        series[_key(metric, labels, series)] = float(value)
+
+    def observe(self, metric: Declared, value: float, **labels: str) -> None:
+        """Count a value into a histogram: a count per bucket, one beyond the last, and the sum."""
+        series = _series(self._histograms, metric, "histogram")
+        row = series.setdefault(_key(metric, labels, series), [0.0] * (len(metric.buckets) + 2))
+        row[bisect_left(metric.buckets, value)] += 1
+        row[-1] += value
+
+    def snapshot(self) -> Snapshot:
+        """Give all values as plain data, numbered so that the hub can tell an older one."""
+        self._sent += 1
+        values: dict[str, dict[Labels, Any]] = {n: dict(s) for n, s in self._numbers.items()}
+        values |= {n: {k: list(v) for k, v in s.items()} for n, s in self._histograms.items()}
+        return {
+            "process": self.process,
+            "incarnation": self.incarnation,
+            "number": self._sent,
+            "values": values,
+        }
+
+
+def _series(held: dict[str, dict[Labels, Any]], metric: Declared, kind: str) -> dict[Labels, Any]:
+    if metric.kind != kind:
+        raise TypeError(f"expected a {kind}, was {metric.name}, a {metric.kind}")
+    return held.setdefault(metric.name, {})
+
+
+def _key(metric: Declared, labels: Mapping[str, str], series: Mapping[Labels, object]) -> Labels:
+    if len(labels) != len(metric.labels):
+        raise TypeError(f"expected the labels {metric.labels} of {metric.name}, was {tuple(labels)}")
+    key = tuple(str(labels[name]) for name in metric.labels)
+    return key if key in series or len(series) < MAX_SERIES else ("other",) * len(key)
+
+
+class Hub(Collector):
+    """Sums the snapshots of all processes and renders them.
+
+    >>> hub, one = Hub(), MetricSet("p", "first")
+    >>> one.inc(SINK_FAILURES, 2, sink="webhook")
+    >>> hub.put(one.snapshot())
+    >>> two = MetricSet("p", "second")
+    >>> two.inc(SINK_FAILURES, 1, sink="webhook")
+    >>> hub.put(two.snapshot())
+    >>> hub.value(SINK_FAILURES, sink="webhook")
+    3.0
+    """
+
+    def __init__(self) -> None:
+        self._newest: dict[str, Snapshot] = {}
+        self._totals: dict[str, dict[Labels, Any]] = {}
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+
+    def put(self, snapshot: Snapshot) -> None:
+        """Take a process's snapshot; one older than the newest of its incarnation is left out."""
+        last = self._newest.get(snapshot["process"])
+        same = last is not None and last["incarnation"] == snapshot["incarnation"]
+        if last is not None and same and last["number"] >= snapshot["number"]:
+            return
+        before = last["values"] if last is not None and same else {}
+        for metric in METRICS:
+            if metric.kind != "gauge":
+                self._add(metric, snapshot["values"].get(metric.name, {}), before.get(metric.name, {}))
+        self._newest[snapshot["process"]] = snapshot
+
+    def forget(self, process: str) -> None:
+        """Drop the gauges of a process that is gone; its counts stay."""
+        if process in self._newest:
+            values = self._newest[process]["values"]
+            kept = {m.name: values[m.name] for m in METRICS if m.kind != "gauge" and m.name in values}
+            self._newest[process] = {**self._newest[process], "values": kept}
+
+    def value(self, metric: Declared, **labels: str) -> float | None:
+        """Give the joined value of a counter or gauge, None where nobody counted."""
+        found = self._joined(metric).get(_key(metric, labels, {}))
+        return None if found is None else float(found)
+
+    def render(self) -> str:
+        """Give everything in Prometheus' text format."""
+        return generate_latest(self._registry).decode()
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the metric families (called by the registry)."""
+        for metric in METRICS:
+            series = self._joined(metric)
+            if metric.kind == "histogram":
+                yield _histogram(metric, series)
+                continue
+            family = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+            made = family(metric.name, metric.help, labels=metric.labels)
+            for key, value in sorted(series.items()):
+                made.add_metric(key, value)
+            yield made
+
+    def _add(self, metric: Declared, now: Mapping[Labels, Any], before: Mapping[Labels, Any]) -> None:
+        total = self._totals.setdefault(metric.name, {})
+        for key, value in now.items():
+            if metric.kind == "counter":
+                total[key] = total.get(key, 0.0) + value - before.get(key, 0.0)
+            else:
+                old, was = total.get(key, [0.0] * len(value)), before.get(key, [0.0] * len(value))
+                total[key] = [t + v - w for t, v, w in zip(old, value, was, strict=True)]
+
+    def _joined(self, metric: Declared) -> dict[Labels, Any]:
+        if metric.kind != "gauge":
+            return self._totals.get(metric.name, {})
+        found: dict[Labels, list[float]] = {}
+        for snapshot in self._newest.values():
+            for key, value in snapshot["values"].get(metric.name, {}).items():
+                found.setdefault(key, []).append(value)
+        return {key: JOINS[metric.join](values) for key, values in found.items()}
+
+
+def _histogram(metric: Declared, series: Mapping[Labels, list[float]]) -> HistogramMetricFamily:
+    family = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
+    for key, row in sorted(series.items()):
+        seen, buckets = 0.0, []
+        for bound, count in zip([*map(str, metric.buckets), "+Inf"], row[:-1], strict=True):
+            seen += count
+            buckets.append((bound, seen))
+        family.add_metric(key, buckets, row[-1])
+    return family
