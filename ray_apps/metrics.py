@@ -1,8 +1,8 @@
 """Every metric, declared once; sets that processes count into, and the hub that sums them.
 
 A process counts into its `MetricSet` and now and then sends `snapshot()`, plain data, to the one `Hub`, which
-renders Prometheus' text. Counters are cumulative within an incarnation of a process; the hub adds what is new, so
-that the restart of a process never lowers a total. No metric has a label of symbols.
+renders Prometheus' text. Counters are cumulative within an incarnation of a process; the hub adds what is
+new, so that the restart of a process never lowers a total. No metric has a label of symbols.
 """
 
 from __future__ import annotations
