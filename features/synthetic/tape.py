@@ -8,11 +8,11 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from features.market.types import F64, I64, AssetClass
+from features.market.types import F64, I64, AssetClass, Bool
 from features.synthetic import intraday
 from features.synthetic.block import VALUES, TapeBlock
 from features.synthetic.draws import GROUP
-from features.synthetic.hours import MINUTE_NS, Hours, day_of, hours, rows_of
+from features.synthetic.hours import MINUTE_NS, NEW_YORK, Hours, day_of, hours, rows_of
 from features.synthetic.intraday import CHUNK, GroupDay, MarketDay
 from features.synthetic.names import names
 from features.synthetic.seconds import refine
@@ -80,8 +80,8 @@ class Tape:
         self.symbols: tuple[str, ...] = tuple(name for name, _ in universe)
         prices = np.array([price for _, price in universe], dtype=np.float64)
         self.traits = traits(config.asset_class, self.shape, config.seed, prices)
-        self._class_index = CLASS_INDEX[config.asset_class]
-        self._whole_volume = config.asset_class is not AssetClass.CRYPTO
+        self.class_index = CLASS_INDEX[config.asset_class]
+        self.whole_volume = config.asset_class is not AssetClass.CRYPTO
         self._fractions: dict[int, float] = {}
         self._walks = [
             Walk(self.shape, t, self._key(g), config.first_day, self._day_fraction)
@@ -95,7 +95,7 @@ class Tape:
 
     def day(self, day: int) -> TapeBlock:
         """Give the rows of one trading day (days since 1970): [T, N]; T = 0 where it is closed."""
-        found = self._hours(day)
+        found = self.span(day)
         if found is None or day < self.config.first_day:
             return TapeBlock.empty(np.empty(0, dtype=np.int64), len(self.symbols))
         return self.block(found.start_ns, len(found.vol))
@@ -106,12 +106,26 @@ class Tape:
 
     def seconds(self, ts_ns: int) -> TapeBlock:
         """Give the second bars [60, N] of the minute that contains a time; they add up to it exactly."""
-        return refine(self.minute(ts_ns), self.config.seed, self._class_index, self.ticks, self._whole_volume)
+        return refine(self.minute(ts_ns), self.config.seed, self.class_index, self.ticks, self.whole_volume)
 
     @property
     def ticks(self) -> F64:
         """[N] ticks per unit of price."""
         joined: F64 = np.concatenate([t.ticks for t in self.traits])[: len(self.symbols)]
+        return joined
+
+    @property
+    def usual_move(self) -> F64:
+        """[N] sd of a symbol's log move in a usual minute of its day."""
+        _, opens, closes, _ = NEW_YORK.get(self.config.asset_class, (0, 0, 1440, 1440))
+        share = np.sqrt((1 - self.shape.overnight_share) / (closes - opens))
+        daily: F64 = np.concatenate([t.daily_vol for t in self.traits])[: len(self.symbols)] * share
+        return daily.astype(np.float64)
+
+    @property
+    def is_thin(self) -> Bool:
+        """[N] whether a symbol misses minutes."""
+        joined: Bool = np.concatenate([t.is_thin for t in self.traits])[: len(self.symbols)]
         return joined
 
     def block(self, start_ns: int, n_minutes: int, columns: NDArray[np.intp] | None = None) -> TapeBlock:
@@ -127,7 +141,7 @@ class Tape:
         config = self.config
         days = range(day_of(config.asset_class, first), day_of(config.asset_class, end - 1) + 1)
         for day in days:
-            found = self._hours(day)
+            found = self.span(day)
             if found is not None and day >= config.first_day:
                 self._fill(out, wanted, day, found)
         if config.asset_class is AssetClass.INDICES:
@@ -167,7 +181,7 @@ class Tape:
                 self.traits[group],
                 self._group_day(day, found, group),
                 chunk,
-                self._whole_volume,
+                self.whole_volume,
             ),
         )
 
@@ -187,13 +201,14 @@ class Tape:
             self._market_days,
             day,
             4,
-            lambda: intraday.market_day(self.shape, self.config.seed, self._class_index, day, rows),
+            lambda: intraday.market_day(self.shape, self.config.seed, self.class_index, day, rows),
         )
 
     def _key(self, group: int) -> tuple[int, int, int]:
-        return self.config.seed, self._class_index, group
+        return self.config.seed, self.class_index, group
 
-    def _hours(self, day: int) -> Hours | None:
+    def span(self, day: int) -> Hours | None:
+        """Give the minutes of a trading day, None where it is closed."""
         config = self.config
         return hours(config.asset_class, day, self.shape, config.closed_days, config.early_close_days)
 
@@ -201,7 +216,7 @@ class Tape:
         """Give a day's share of a full day's variance."""
         fraction = self._fractions.get(day)
         if fraction is None:
-            found = self._hours(day)
+            found = self.span(day)
             fraction = 0.0 if found is None else float(np.sum(found.vol.astype(np.float64) ** 2))
             self._fractions[day] = fraction
         return fraction
