@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
+from itertools import repeat
 from typing import Self
 
 import numpy as np
@@ -137,6 +138,8 @@ class SlotTable:
         self.cap = cap
         self._series: list[Series] = []
         self._slots: dict[tuple[str, int], int] = {}
+        self._by_length: dict[int, dict[str, int]] = {}  # what `find` reads, brought up to date there
+        self._indexed = 0
         for s in series:
             self.slot(s.symbol, s.bar_s)
 
@@ -157,8 +160,11 @@ class SlotTable:
         >>> SlotTable(AssetClass.STOCKS, series=[Series(AssetClass.STOCKS, "A", 60)]).find(["B", "A"], 60)
         array([-1,  0], dtype=int32)
         """
-        get = self._slots.get
-        return np.array([get((symbol, bar_s), -1) for symbol in symbols], np.int32)
+        for slot in range(self._indexed, len(self._series)):
+            series = self._series[slot]
+            self._by_length.setdefault(series.bar_s, {})[series.symbol] = slot
+        self._indexed = len(self._series)
+        return np.fromiter(map(self._by_length.get(bar_s, {}).get, symbols, repeat(-1)), np.int32)
 
     def __getitem__(self, slot: int) -> Series:
         return self._series[slot]

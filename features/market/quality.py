@@ -1,0 +1,157 @@
+"""Judge the numbers of bars: which can be used, and why the others cannot."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from features.jit import kernel
+from features.market.bars import BarColumns
+from features.market.types import F64, I64, NS_PER_S, U8, Bool
+
+_MS_BELOW = 10**14  # stamps below are ms, below 1e17 us, else ns (section 3.6 of the protocol)
+_US_BELOW = 10**17
+_LAST_NS = 2**63 - 1 - 86_400 * NS_PER_S  # leaves room for a window's length
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a frame and a bar may be.
+
+    Attributes
+    ----------
+    max_frame_bytes
+        A longer frame is refused unread; the vendor's stay under 1 MB, so 8 MiB is generous.
+    future_s
+        How far beyond the feed's clock a window may end; infinite for a tape without a clock.
+    too_old_s
+        How long ago a window may have ended. The vendor corrects for 15 minutes.
+    """
+
+    max_frame_bytes: int = 8 * 2**20
+    future_s: float = 5.0
+    too_old_s: float = 3_600.0
+
+    def span_ns(self, now_ns: int) -> tuple[int, int]:
+        """Give the earliest and latest window end accepted; everything while the clock is unknown (0).
+
+        >>> Limits(future_s=5, too_old_s=10).span_ns(100 * NS_PER_S)
+        (90000000000, 105000000000)
+        """
+        if now_ns <= 0:
+            return 0, 2**63 - 1
+        early = now_ns - self.too_old_s * NS_PER_S if np.isfinite(self.too_old_s) else 0
+        late = now_ns + self.future_s * NS_PER_S if np.isfinite(self.future_s) else 2**63 - 1
+        return max(int(early), 0), min(int(late), 2**63 - 1)
+
+
+def to_ns(stamps: I64) -> I64:
+    """Give stamps in ns whatever their unit; beyond the year 2262 they stay at its end.
+
+    >>> to_ns(np.array([1_789_738_200_000, 1_789_738_200_000_000, 1_789_738_200_000_000_000]))
+    array([1789738200000000000, 1789738200000000000, 1789738200000000000])
+    """
+    if stamps.max(initial=0) <= _LAST_NS // 10**6:
+        return stamps * 10**6
+    ms = np.minimum(stamps, _LAST_NS // 10**6) * 10**6
+    us = np.minimum(stamps, _LAST_NS // 10**3) * 10**3
+    return np.where(stamps < _MS_BELOW, ms, np.where(stamps < _US_BELOW, us, np.minimum(stamps, _LAST_NS)))
+
+
+# Why a bar cannot be used, by the kernel's code; the first that applies is the one counted.
+REASONS = (
+    "",
+    "missing_field",
+    "bad_price",
+    "high_below_low",
+    "bad_volume",
+    "bad_window",
+    "future",
+    "too_old",
+)
+
+
+def judge(
+    bars: BarColumns, bar_s: int, needs_volume: bool, span_ns: tuple[int, int]
+) -> tuple[Bool, Counter[str]]:
+    """Say which bars can be used and count the others by the first thing wrong with them.
+
+    Parameters
+    ----------
+    bars
+        [N] bars.
+    bar_s
+        Their length, seconds.
+    needs_volume
+        Whether a bar without volume is incomplete (all classes but indices).
+    span_ns
+        Earliest and latest window end accepted.
+
+    Returns
+    -------
+    tuple
+        [N] bool, and counts by reason.
+
+    Examples
+    --------
+    >>> x, none = np.array([2.0, -2.0]), np.full(2, np.nan)
+    >>> judge(BarColumns(np.array([0, 0]), x, x, x, x, none, none, none), 60, False, (0, 2**62))
+    (array([ True, False]), Counter({'bad_price': 1}))
+    """
+    fault = _faults(
+        bars.ts,
+        bars.open,
+        bars.high,
+        bars.low,
+        bars.close,
+        bars.volume,
+        bars.vwap,
+        bars.trades,
+        bar_s * NS_PER_S,
+        needs_volume,
+        span_ns[0],
+        span_ns[1],
+    )
+    usable: Bool = fault == 0
+    counts = np.bincount(fault, minlength=len(REASONS)).tolist()
+    return usable, Counter({reason: k for reason, k in zip(REASONS[1:], counts[1:], strict=True) if k})
+
+
+@kernel
+def _faults(
+    ts: I64,
+    open_: F64,
+    high: F64,
+    low: F64,
+    close: F64,
+    volume: F64,
+    vwap: F64,
+    trades: F64,
+    step_ns: int,
+    needs_volume: bool,
+    early_ns: int,
+    late_ns: int,
+) -> U8:
+    """Give each bar's index into `REASONS`, 0 where nothing is wrong; comparisons with NaN are false."""
+    out = np.zeros(ts.shape[0], np.uint8)
+    for i in range(ts.shape[0]):
+        o, h, l, c = open_[i], high[i], low[i], close[i]  # noqa: E741
+        if needs_volume and np.isnan(volume[i]):
+            out[i] = 1
+        elif (
+            not (o > 0 and h > 0 and l > 0 and c > 0 and max(o, h, l, c) < np.inf)
+            or vwap[i] <= 0
+            or vwap[i] == np.inf
+        ):
+            out[i] = 2
+        elif l > min(o, c) or h < max(o, c):
+            out[i] = 3
+        elif volume[i] < 0 or volume[i] == np.inf or trades[i] < 0 or trades[i] == np.inf:
+            out[i] = 4
+        elif ts[i] % step_ns != 0:
+            out[i] = 5
+        elif ts[i] + step_ns > late_ns:
+            out[i] = 6
+        elif ts[i] + step_ns < early_ns:
+            out[i] = 7
+    return out
