@@ -1,7 +1,7 @@
 """Run a real PostgreSQL from its wheel in a data folder: loopback TCP, password, no process left behind.
 
-`synchronous_commit` stays on, so every acknowledged batch survives a power cut. It costs one flush of the disk
-per commit, and a batch is one commit.
+`synchronous_commit` stays on, so every acknowledged batch survives a power cut. It costs one flush of the
+disk per commit, and a batch is one commit.
 """
 
 import importlib.util
@@ -21,9 +21,9 @@ from ray_apps.local.process import (
     FolderLock,
     LocalError,
     as_account,
-    is_alive,
     open_path_to,
     remembered_port,
+    runs,
     service_account,
 )
 
@@ -168,12 +168,16 @@ class LocalPostgres:
         """Stop a server whose owner was killed: we hold the lock, so whatever runs here is nobody's."""
         pid_file = self._data / "postmaster.pid"
         try:
-            pid = int(pid_file.read_text(encoding="utf-8").splitlines()[0])
-        except (OSError, ValueError, IndexError):
+            first, *others = pid_file.read_text(encoding="utf-8").splitlines()
+            pid = int(first)
+        except (OSError, ValueError):
             return
-        if is_alive(pid):
-            # The id may have gone to a stranger since: pg_ctl then fails, and the server decides at start.
+        if runs(pid, str(self._data)):
             self._run("pg_ctl", "stop", "-D", str(self._data), "-m", "fast", "-w", "-t", "30", check=False)
+            return
+        # Dead, but PostgreSQL would wait for a zombie that no init reaps, or a stranger with the same id. It
+        # trusts its own parent, us, and still sees from the other lines whether its children are gone.
+        pid_file.write_text("\n".join([str(os.getpid()), *others, ""]), encoding="utf-8")
 
     def _start(self) -> None:
         for attempt in range(5):

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Self
 
+import psutil  # type: ignore[import-untyped]
+
 LOG_KEEP_BYTES = 10_000_000
 """A server's log larger than this at start moves aside to `.1`."""
 
@@ -224,12 +226,10 @@ def remembered_port(path: Path) -> int:
     return port
 
 
-def is_alive(pid: int) -> bool:
-    """Say whether a process of that id exists."""
+def runs(pid: int, word: str) -> bool:
+    """Say whether the process lives with `word` in an argument: no zombie, and no stranger with the same id."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and any(word in x for x in process.cmdline())
+    except psutil.Error:
         return False
-    except PermissionError:
-        return True
-    return True

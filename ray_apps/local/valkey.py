@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Self
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
-from ray_apps.local.process import LINGER_S, Child, FolderLock, LocalError, is_alive, remembered_port
+from ray_apps.local.process import LINGER_S, Child, FolderLock, LocalError, remembered_port, runs
 
 START_TIMEOUT_S = 20.0
 
@@ -108,7 +110,7 @@ class LocalValkey:
 
     def _wait_ready(self, child: Child) -> bool:
         deadline = time.monotonic() + START_TIMEOUT_S
-        with redis.Redis.from_url(self.url, socket_timeout=2.0, socket_connect_timeout=2.0) as client:
+        with _client(self._port, self._password) as client:
             while child.is_running():
                 try:
                     if client.ping():
@@ -133,12 +135,18 @@ class LocalValkey:
         except (OSError, ValueError, KeyError):
             return
         deadline = time.monotonic() + LINGER_S
-        client = redis.Redis(port=port, password=password, socket_timeout=2.0, socket_connect_timeout=2.0)
-        with client:
-            while is_alive(pid) and time.monotonic() < deadline:
+        with _client(port, password) as client:
+            while runs(pid, "valkey-server") and time.monotonic() < deadline:
                 try:
                     client.shutdown()  # only a server with our password obeys: never a stranger with its id
                 except redis.ConnectionError:
                     return
                 except redis.RedisError:
                     time.sleep(0.05)
+
+
+def _client(port: int, password: str) -> redis.Redis:
+    once = Retry(NoBackoff(), 0)  # the callers do their own waiting
+    return redis.Redis(
+        port=port, password=password, socket_timeout=2.0, socket_connect_timeout=2.0, retry=once
+    )
