@@ -10,6 +10,18 @@ from features.market.types import F64, I64, Bool
 
 
 @dataclass(frozen=True, slots=True)
+class Grid:
+    """Steps of prices and volumes: a price is a multiple of 1 / ticks, a volume of 1 / lots; [N] each."""
+
+    ticks: F64
+    lots: F64
+
+    def take(self, columns: slice | NDArray[np.intp]) -> Self:
+        """Give the steps of some symbols."""
+        return type(self)(self.ticks[columns], self.lots[columns])
+
+
+@dataclass(frozen=True, slots=True)
 class TapeBlock:
     """Bars [T, N] of N symbols over T windows; NaN in `close` (and everywhere else) = no bar.
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.market.types import F64, NS_PER_MS
-from features.synthetic.block import VALUES, TapeBlock
+from features.synthetic.block import VALUES, Grid, TapeBlock
 from features.synthetic.hours import MINUTE_NS
 
 RECOVERY = 60
@@ -98,19 +98,18 @@ def label(injection: Injection) -> Label:
 def inject(
     block: TapeBlock,
     injections: Sequence[Injection],
-    ticks: F64,
-    whole_volume: bool = True,
+    grid: Grid,
     anchors: Mapping[Injection, float] | None = None,
 ) -> tuple[TapeBlock, list[Label]]:
     """Give a block of minutes with the injections in it, and the labels of those that fall into it.
 
     A minute without a bar stays without one. `anchors` gives the price a flat feed froze at where it began
-    before the block; ticks [N] per unit of price.
+    before the block.
 
     >>> columns = (np.full((2, 1), x) for x in (10., 10., 10., 10., 5., 10., 5.))
     >>> flat = TapeBlock(MINUTE_NS * np.arange(2), *columns)
     >>> move = Injection(InjectionKind.BURST_UP, "A", 0, start_ns=0, minutes=2, size=0.02, activity=10)
-    >>> played, labels = inject(flat, [move], ticks=np.array([100.0]))
+    >>> played, labels = inject(flat, [move], Grid(np.array([100.0]), np.array([1.0])))
     >>> played.close[:, 0], played.trades[:, 0], len(labels)
     (array([10.1, 10.2]), array([50., 50.]), 1)
     """
@@ -119,7 +118,7 @@ def inject(
         return block, []
     out = block.copy()
     for injection in touching:
-        _put(out, injection, ticks, whole_volume, (anchors or {}).get(injection))
+        _put(out, injection, grid, (anchors or {}).get(injection))
     return out, [label(i) for i in touching if _begins_in(i, block)]
 
 
@@ -133,25 +132,25 @@ def _begins_in(injection: Injection, block: TapeBlock) -> bool:
     return int(block.ts[0]) <= injection.start_ns <= int(block.ts[-1])
 
 
-def _put(out: TapeBlock, injection: Injection, ticks: F64, whole: bool, anchor: float | None) -> None:
+def _put(out: TapeBlock, injection: Injection, grid: Grid, anchor: float | None) -> None:
     """Change a block in place."""
     step = (out.ts - injection.start_ns) // MINUTE_NS
     rows = np.flatnonzero((step >= 0) & (step < injection.minutes + RECOVERY))
     k = step[rows]
     inside = k < injection.minutes
     columns = slice(None) if injection.column < 0 else slice(injection.column, injection.column + 1)
-    ticks = ticks[columns]
+    grid = grid.take(columns)
     part = {name: getattr(out, name)[rows, columns] for name in VALUES}
     match injection.kind:
         case InjectionKind.DECIMAL_SLIP:
             for name in ("open", "high", "low", "close", "vwap"):
-                part[name][inside] = _to_tick(part[name][inside] * injection.size, ticks)
+                part[name][inside] = _to_tick(part[name][inside] * injection.size, grid.ticks)
         case InjectionKind.FLAT_FEED:
             _freeze(part, inside, anchor)
         case _:
-            before, after = _moves(injection, k, len(ticks))
-            _shift(part, before, after, ticks)
-            _multiply(part, _activity(injection, k), whole)
+            before, after = _moves(injection, k, len(grid.ticks))
+            _shift(part, before, after, grid.ticks)
+            _multiply(part, _activity(injection, k), grid.lots)
             if injection.kind is InjectionKind.HALT:
                 for column in part.values():
                     column[inside] = np.nan
@@ -213,10 +212,9 @@ def _shift(part: dict[str, F64], before: F64, after: F64, ticks: F64) -> None:
         part[name] = np.where(moved, column, part[name])
 
 
-def _multiply(part: dict[str, F64], factor: F64, whole: bool) -> None:
+def _multiply(part: dict[str, F64], factor: F64, lots: F64) -> None:
     trades = np.rint(part["trades"] * factor)
-    volume = part["volume"] * factor
-    volume = np.maximum(np.rint(volume), trades) if whole else np.rint(volume * 1e8) / 1e8
+    volume = np.maximum(np.rint(part["volume"] * factor * lots), trades) / lots
     part["trades"] = np.where(factor == 1, part["trades"], np.maximum(trades, 1))
     part["volume"] = np.where(factor == 1, part["volume"], volume)
 

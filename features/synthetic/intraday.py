@@ -137,7 +137,6 @@ def bars(
     traits: Traits,
     group: GroupDay,
     chunk: int,
-    whole_volume: bool,
 ) -> tuple[F64, ...]:
     """Give the bars of one chunk of a group's day, columns [CHUNK, GROUP] in the order of VALUES."""
     rows = slice(chunk * CHUNK, (chunk + 1) * CHUNK)
@@ -166,13 +165,13 @@ def bars(
         prices = _prices(shape, traits, group, rows, before, sd, trades, z[2], u)
     size = traits.trade_size + np.float32(shape.trade_size_noise) * z[3] / np.sqrt(np.maximum(trades, 1))
     volume = trades * np.exp(size.astype(np.float64))
-    volume = np.maximum(np.rint(volume), trades) if whole_volume else np.rint(volume * 1e8) / 1e8
-    volume = np.maximum(volume, trades * 1e-8)
+    lots = traits.grid.lots
+    volume = np.maximum(np.rint(volume * lots), trades) / lots
 
     opens, highs, lows, closes = prices
     middle = 0.25 * (opens + highs + lows + closes) + 0.1 * z[4] * (highs - lows)
     # Two figures finer than a tick; clipping keeps it inside the bar whatever the rounding does.
-    fine = 100 * traits.ticks
+    fine = 100 * traits.grid.ticks
     vwap = np.clip(np.rint(middle * fine) / fine, lows, highs)
     columns = (opens, highs, lows, closes, volume, vwap, trades)
     for column in columns:
@@ -207,7 +206,7 @@ def _prices(
     base = traits.price * np.exp(group.open_level.astype(np.float64))
     up, down = np.maximum(first, last) + reach[0], np.minimum(first, last) - reach[1]
     opens, highs, lows, closes = (
-        np.maximum(np.rint(base * np.exp(x.astype(np.float64)) * traits.ticks), 1) / traits.ticks
+        np.maximum(np.rint(base * np.exp(x.astype(np.float64)) * traits.grid.ticks), 1) / traits.grid.ticks
         for x in (first, up, down, last)
     )
     return opens, highs, lows, closes

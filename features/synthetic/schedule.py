@@ -93,7 +93,7 @@ class InjectedTape:
     def __init__(self, tape: Tape, per_day: int = 0, given: Sequence[Injection] = ()) -> None:
         self.tape = tape
         self.symbols = tape.symbols
-        self.ticks = tape.ticks
+        self.grid = tape.grid
         self._per_day, self._given = per_day, tuple(given)
         self._days: dict[int, list[Injection]] = {}
         self._anchors: dict[Injection, float | None] = {}
@@ -125,7 +125,7 @@ class InjectedTape:
     def seconds(self, ts_ns: int) -> TapeBlock:
         """Give the second bars of one minute; they add up to the injected minute's."""
         tape = self.tape
-        return refine(self.minute(ts_ns), tape.config.seed, tape.class_index, self.ticks, tape.whole_volume)
+        return refine(self.minute(ts_ns), tape.config.seed, tape.class_index, self.grid)
 
     def block(self, start_ns: int, n_minutes: int, columns: NDArray[np.intp] | None = None) -> TapeBlock:
         """Give consecutive minutes; with `columns` only these symbols."""
@@ -135,11 +135,11 @@ class InjectedTape:
             # Everybody's injection is drawn over everybody.
             return self.block(start_ns, n_minutes).take(slice(None), columns)
         plain = self.tape.block(start_ns, n_minutes, columns)
-        ticks = self.ticks
+        grid = self.grid
         if columns is not None:
             place = {int(column): at for at, column in enumerate(columns)}
             pairs = [(i, place[i.column]) for i in found if i.column in place]
-            ticks = ticks[columns]
+            grid = grid.take(columns)
         else:
             pairs = [(i, i.column) for i in found]
         anchors: dict[Injection, float] = {}
@@ -150,7 +150,7 @@ class InjectedTape:
             if original.kind is InjectionKind.FLAT_FEED:
                 anchor = self._anchor(original)
                 anchors |= {here: anchor} if anchor is not None else {}
-        played, _ = inject(plain, moved, ticks, self.tape.whole_volume, anchors)
+        played, _ = inject(plain, moved, grid, anchors)
         return played
 
     def _scheduled(self, day: int) -> list[Injection]:

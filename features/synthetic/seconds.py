@@ -4,20 +4,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.market.types import F64, I64, NS_PER_S, Bool
-from features.synthetic.block import TapeBlock
+from features.synthetic.block import Grid, TapeBlock
 from features.synthetic.draws import GROUP, Purpose, generator, normal
 from features.synthetic.hours import MINUTE_NS
 
 F32 = NDArray[np.float32]
 
-_VOLUME_UNIT = 1e-8
 
-
-def refine(minute: TapeBlock, seed: int, class_index: int, ticks: F64, whole_volume: bool) -> TapeBlock:
+def refine(minute: TapeBlock, seed: int, class_index: int, grid: Grid) -> TapeBlock:
     """Give the seconds [60, N] of one minute of bars [1, N].
 
     First open, highest high, lowest low and last close are the minute's; trades sum to its trades, and
-    volume, in units of a share or 1e-8 coin, to its volume. A second without a trade has no bar. Depends on
+    volume, in the symbol's lots, to its volume. A second without a trade has no bar. Depends on
     the bars given (so injected ones refine too), the seed and the minute.
     """
     if len(minute) != 1:
@@ -33,31 +31,26 @@ def refine(minute: TapeBlock, seed: int, class_index: int, ticks: F64, whole_vol
         weights = rng.standard_exponential((2, 60, GROUP), dtype=np.float32)
         noise = normal(rng, 3, 60, GROUP)
         n = part.close.shape[1]
-        filled = _refine_group(part, weights[..., :n], noise[..., :n], ticks[columns], whole_volume)
+        filled = _refine_group(part, weights[..., :n], noise[..., :n], grid.take(columns))
         for name, column in filled.items():
             getattr(out, name)[:, columns] = column
     return out
 
 
-def _refine_group(
-    minute: TapeBlock, weights: F32, noise: F32, ticks: F64, whole_volume: bool
-) -> dict[str, F64]:
+def _refine_group(minute: TapeBlock, weights: F32, noise: F32, grid: Grid) -> dict[str, F64]:
     present = minute.present[0]
     has_trades = ~np.isnan(minute.trades[0])
     # Classes without volume (indices) tick every second.
     wanted = np.where(present, np.where(has_trades, minute.trades[0], 600), 0)
-    trades = _split(np.nan_to_num(wanted), weights[0])
+    trades = _split(wanted, weights[0])
     active = trades > 0
-    unit = 1.0 if whole_volume else _VOLUME_UNIT
-    units = np.rint(np.nan_to_num(minute.volume[0]) / unit)
-    each = 1.0 if whole_volume else 0.0
-    # One share per trade first (or none, for fractional volume), the rest by chance.
-    rest = np.maximum(units - each * np.nan_to_num(wanted), 0)
-    volume = _split(rest, np.where(active, weights[1] * trades, 0)) + each * trades
-    if not whole_volume:
-        volume = np.rint(volume) / 1e8
-    opens, highs, lows, closes = _prices(minute, active, noise, ticks)
+    units = np.rint(np.nan_to_num(minute.volume[0]) * grid.lots)
+    # One lot per trade first, the rest by chance.
+    rest = np.maximum(units - wanted, 0)
+    volume = (_split(rest, np.where(active, weights[1] * trades, 0)) + trades) / grid.lots
+    opens, highs, lows, closes = _prices(minute, active, noise, grid.ticks)
     middle = 0.5 * (highs + lows) + 0.1 * noise[2] * (highs - lows)
+    ticks = grid.ticks
     vwap = np.clip(np.rint(middle * ticks * 100) / (ticks * 100), lows, highs)
     columns = {"open": opens, "high": highs, "low": lows, "close": closes}
     columns |= {"volume": volume, "vwap": vwap, "trades": trades}

@@ -120,7 +120,7 @@ class TapeShape:
     open_activity: float = 1.3
     close_activity: float = 0.9
     extended_vol: float = 0.5
-    extended_activity: float = -3.2
+    extended_activity: float = -4.7
     cycle_vol: float = 0.0
     cycle_activity: float = 0.0
 

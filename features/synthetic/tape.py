@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from features.market.types import F64, I64, AssetClass, Bool
 from features.synthetic import intraday
-from features.synthetic.block import VALUES, TapeBlock
+from features.synthetic.block import VALUES, Grid, TapeBlock
 from features.synthetic.draws import GROUP
 from features.synthetic.hours import MINUTE_NS, NEW_YORK, Hours, day_of, hours, rows_of
 from features.synthetic.intraday import CHUNK, GroupDay, MarketDay
@@ -81,7 +81,6 @@ class Tape:
         prices = np.array([price for _, price in universe], dtype=np.float64)
         self.traits = traits(config.asset_class, self.shape, config.seed, prices)
         self.class_index = CLASS_INDEX[config.asset_class]
-        self.whole_volume = config.asset_class is not AssetClass.CRYPTO
         self._fractions: dict[int, float] = {}
         self._walks = [
             Walk(self.shape, t, self._key(g), config.first_day, self._day_fraction)
@@ -106,13 +105,15 @@ class Tape:
 
     def seconds(self, ts_ns: int) -> TapeBlock:
         """Give the second bars [60, N] of the minute that contains a time; they add up to it exactly."""
-        return refine(self.minute(ts_ns), self.config.seed, self.class_index, self.ticks, self.whole_volume)
+        return refine(self.minute(ts_ns), self.config.seed, self.class_index, self.grid)
 
     @property
-    def ticks(self) -> F64:
-        """[N] ticks per unit of price."""
-        joined: F64 = np.concatenate([t.ticks for t in self.traits])[: len(self.symbols)]
-        return joined
+    def grid(self) -> Grid:
+        """Steps of price and volume, [N] each."""
+        ticks, lots = (
+            np.concatenate([getattr(t.grid, name) for t in self.traits]) for name in ("ticks", "lots")
+        )
+        return Grid(ticks, lots).take(slice(0, len(self.symbols)))
 
     @property
     def usual_move(self) -> F64:
@@ -181,7 +182,6 @@ class Tape:
                 self.traits[group],
                 self._group_day(day, found, group),
                 chunk,
-                self.whole_volume,
             ),
         )
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.market.types import F64, AssetClass
+from features.synthetic.block import Grid
 from features.synthetic.draws import GROUP, Purpose, generator, normal
 from features.synthetic.names import names
 from features.synthetic.shape import TapeShape
@@ -23,8 +24,8 @@ class Traits:
     ----------
     price
         Base price.
-    ticks
-        Ticks per unit of price: prices are multiples of 1 / ticks.
+    grid
+        Steps of price and volume.
     daily_vol
         Sd of a full day's log move.
     market, sector, own
@@ -40,7 +41,7 @@ class Traits:
     """
 
     price: F64
-    ticks: F64
+    grid: Grid
     daily_vol: F32
     market: F32
     sector: F32
@@ -97,7 +98,7 @@ def _group(asset_class: AssetClass, shape: TapeShape, seed: int, group: int, pri
         size = size - np.log(price)
     return Traits(
         price=price,
-        ticks=_ticks(asset_class, price),
+        grid=Grid(_ticks(asset_class, price), _lots(asset_class, price)),
         daily_vol=(shape.daily_vol * np.exp(shape.daily_vol_spread * z[4])).astype(np.float32),
         market=market.astype(np.float32),
         sector=sector.astype(np.float32),
@@ -122,3 +123,11 @@ def _ticks(asset_class: AssetClass, price: F64) -> F64:
         return np.where(price > 20, 1e3, np.maximum(10.0 ** (4 - magnitude), 1e5))
     ticks: F64 = 10.0 ** np.clip(6 - magnitude, 2, 12)
     return ticks
+
+
+def _lots(asset_class: AssetClass, price: F64) -> F64:
+    """Give steps per unit of volume: a whole share; a hundredth of a cent's worth of a coin."""
+    if asset_class is not AssetClass.CRYPTO:
+        return np.ones(len(price))
+    lots: F64 = 10.0 ** np.clip(np.rint(np.log10(price)) + 4, 0, 8)
+    return lots

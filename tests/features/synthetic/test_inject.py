@@ -96,12 +96,12 @@ def test_the_schedule_is_a_function_of_seed_and_day(day: int, per_day: int) -> N
 
 def test_labels_are_of_what_begins_in_the_block() -> None:
     given_ = [injection(InjectionKind.BURST_UP)]
-    block, labels = inject(PLAIN, given_, TAPE.ticks)
+    block, labels = inject(PLAIN, given_, TAPE.grid)
     assert [(row.symbol, row.kind, row.start_ms) for row in labels] == [
         (TAPE.symbols[2], "burst_up", START // 10**6)
     ]
     assert labels[0].end_ms == START // 10**6 + 4 * 60_000
-    later, none = inject(PLAIN.take(slice(11, None)), given_, TAPE.ticks)
+    later, none = inject(PLAIN.take(slice(11, None)), given_, TAPE.grid)
     assert none == []
     same(later, block.take(slice(11, None)))
 
