@@ -1,0 +1,1 @@
+"""What calls a bar abnormal: one detector per kind, a pure function of the features."""

@@ -1,0 +1,82 @@
+"""Give bars as a rectangle [T, N] over slots: one minute of the market, or years of one symbol, in one shape."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from features.market.types import F64, I32, I64, BarBatch, Bool
+
+
+@dataclass(frozen=True, slots=True)
+class BarBlock:
+    """Bars of one bar length; absent bars are NaN in `close`.
+
+    Attributes
+    ----------
+    slot
+        [N] int32, distinct.
+    ts
+        [T, N] int64 window starts, UTC ns, rising along T (any value where absent).
+    open, high, low, close, volume, trades
+        [T, N] float64.
+    bar_s
+        Length of every bar, seconds.
+    revise
+        [N] bool: the single row replaces the newest bar of the series (T = 1), else None.
+    """
+
+    slot: I32
+    ts: I64
+    open: F64
+    high: F64
+    low: F64
+    close: F64
+    volume: F64
+    trades: F64
+    bar_s: int
+    revise: Bool | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows of time and columns of series."""
+        t, n = self.close.shape
+        return t, n
+
+
+def block_of(batch: BarBatch, revise: Bool | None = None) -> BarBlock:
+    """Give a batch as the block of one row, without copying.
+
+    >>> block_of(BarBatch.empty(60)).shape
+    (1, 0)
+    """
+    return BarBlock(
+        batch.slot, batch.ts[None], batch.open[None], batch.high[None], batch.low[None], batch.close[None],
+        batch.volume[None], batch.trades[None], batch.bar_s, revise,
+    )  # fmt: skip
+
+
+def rows_of(block: BarBlock, start: int, stop: int) -> BarBlock:
+    """Give rows [start, stop) of time as a block of their own, without copying."""
+    columns = (
+        getattr(block, name)[start:stop]
+        for name in ("ts", "open", "high", "low", "close", "volume", "trades")
+    )
+    return BarBlock(block.slot, *columns, bar_s=block.bar_s)
+
+
+def align(slots: list[int], columns: list[dict[str, F64 | I64]], bar_s: int) -> BarBlock:
+    """Lay several series over the union of their window starts.
+
+    `columns[i]` holds t (int64 ns, rising), o, h, l, c, v and optionally n (float64) of `slots[i]`.
+    """
+    grid = np.unique(np.concatenate([c["t"] for c in columns]))
+    out = {name: np.full((len(grid), len(slots)), np.nan) for name in "ohlcvn"}
+    for j, series in enumerate(columns):
+        at = np.searchsorted(grid, series["t"])
+        for name, target in out.items():
+            if name in series:
+                target[at, j] = series[name]
+    ts = np.broadcast_to(grid[:, None], (len(grid), len(slots)))
+    return BarBlock(
+        np.array(slots, dtype=np.int32), ts, out["o"], out["h"], out["l"], out["c"], out["v"], out["n"], bar_s
+    )

@@ -1,0 +1,53 @@
+"""The ordered list of features: the columns of X, with unit, warm-up and meaning."""
+
+import hashlib
+from dataclasses import dataclass
+
+from features.stats import WARMUP
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSpec:
+    """One column of X. `warmup` counts the windows of a series before the column has its first value."""
+
+    name: str
+    version: int
+    unit: str
+    warmup: int
+    doc: str
+
+
+CATALOG: tuple[FeatureSpec, ...] = (
+    FeatureSpec("activity", 1, "trades or volume", 0, "sum of the activity column over the window"),
+    FeatureSpec("activity_ratio", 1, "1", WARMUP, "activity over its norm at this time of day"),
+    FeatureSpec("activity_z", 1, "sd", WARMUP, "log activity against its norm at this time of day"),
+    FeatureSpec("move", 1, "log", 0, "log return from the last close before the window to the bar's close"),
+    FeatureSpec(
+        "up_z", 1, "sd", WARMUP, "log move to the window's high over the return rms of this time of day"
+    ),
+    FeatureSpec("down_z", 1, "sd", WARMUP, "log move down to the window's low over the same rms"),
+    FeatureSpec("move_z", 1, "sd", WARMUP, "log move to the close over the same rms"),
+    FeatureSpec("return_sd", 1, "log", WARMUP, "return rms expected of this window"),
+    FeatureSpec("volatility_ratio", 1, "1", 2 * WARMUP, "short over long realised volatility"),
+    FeatureSpec("gap", 1, "log", WARMUP, "overnight move, on a session's first bar"),
+    FeatureSpec("gap_z", 1, "sd", WARMUP, "overnight move over its norm, on a session's first bar"),
+    FeatureSpec(
+        "residual", 1, "log", 0, "the hour's move beyond beta times the market's, at the window's close"
+    ),
+    FeatureSpec("residual_z", 1, "sd", WARMUP, "the residual over its own rms"),
+    FeatureSpec("beta", 1, "1", WARMUP, "beta to the market's hourly move, shrunk to 1 where short"),
+)
+NAMES = tuple(spec.name for spec in CATALOG)
+(ACTIVITY, ACTIVITY_RATIO, ACTIVITY_Z, MOVE, UP_Z, DOWN_Z, MOVE_Z, RETURN_SD, VOLATILITY_RATIO, GAP, GAP_Z,
+ RESIDUAL, RESIDUAL_Z, BETA) = range(len(CATALOG))  # fmt: skip
+CLOSE_FROM = RESIDUAL
+"""Columns from here on are known at the window's close, those before with the bar."""
+
+REASONS = ("", "warming", "input absent", "undefined", "halt", "gap")
+VALUE, WARMING, ABSENT, UNDEFINED, HALT, HOLE = range(len(REASONS))
+
+
+def schema_hash() -> str:
+    """Give the identity of the columns: any change of name, version or order changes it."""
+    text = ";".join(f"{s.name}:{s.version}" for s in CATALOG)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

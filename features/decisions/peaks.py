@@ -1,0 +1,96 @@
+"""Measure the rate the detectors really have: count the half-hours that looked rarer than a few a day.
+
+Busy windows cluster, so the nominal rate is too high, for stocks about three times. Counted over the whole universe
+and given back once a day, the ratio of nominal to realised peaks rescales every rate of the day after the next.
+"""
+
+import math
+
+import numpy as np
+
+from features.jit import kernel
+from features.market.types import F64, I64, NS_PER_S, Bool
+
+PEAK_NS = 1_800 * NS_PER_S
+"""Peaks are taken over half an hour, the cooldown of an episode."""
+PEAK_RATE = 3.0
+"""Half-hours whose smallest rate is below this a day are counted: enough of them to measure in days."""
+PRIOR_PEAKS = 30.0
+HALFLIFE_DAYS = 20.0
+MIN_SERIES = 4
+"""Fewer series tell too little about how busy windows cluster."""
+
+BUCKET, SMALLEST, BEFORE, DAY = range(4)
+
+
+@kernel
+def fold_peaks(
+    rows: I64, ok: Bool, revise: Bool, end: I64, day: I64, rate: F64, first_day: int, state: F64, totals: F64
+) -> None:  # noqa: E501
+    """Fold rates [T, N] into `state` [S, 4]; add finished peaks and series seen to `totals` [days, 2].
+
+    A peak is credited to the day on which it became known: that of the first bar after its half-hour.
+    """
+    for n in range(rows.shape[0]):
+        s = state[rows[n]]
+        for t in range(ok.shape[0]):
+            if not ok[t, n] or math.isinf(rate[t, n]):
+                continue
+            if revise[n]:
+                s[SMALLEST] = min(s[BEFORE], rate[t, n])
+                continue
+            bucket = float((end[t, n] - 1) // PEAK_NS)
+            at = day[t, n] - first_day
+            if day[t, n] != s[DAY]:
+                s[DAY] = day[t, n]
+                totals[at, 1] += 1.0
+            if bucket != s[BUCKET]:
+                if s[BUCKET] > 0.0 and s[SMALLEST] < PEAK_RATE:
+                    totals[at, 0] += 1.0
+                s[BUCKET] = bucket
+                s[SMALLEST] = math.inf
+            s[BEFORE] = s[SMALLEST]
+            s[SMALLEST] = min(s[SMALLEST], rate[t, n])
+
+
+class Rescale:
+    """Remembers the days' peaks of a universe and gives each day's factor on every rate."""
+
+    def __init__(self) -> None:
+        self.days: dict[int, list[float]] = {}
+        self.factors: dict[int, float] = {}
+        self.realised = 0.0
+        self.nominal = 0.0
+
+    def credit(self, day: int, peaks: float, series: float) -> None:
+        """Add what one shard counted on a day."""
+        total = self.days.setdefault(day, [0.0, 0.0])
+        total[0] += peaks
+        total[1] += series
+
+    def factor(self, day: int) -> float:
+        """Give the factor for a day, from the days up to two before it: those are complete everywhere."""
+        if day in self.factors:
+            return self.factors[day]
+        for past in sorted(d for d in self.days if d <= day - 2):
+            peaks, series = self.days.pop(past)
+            if series < MIN_SERIES:
+                continue
+            decay = 0.5 ** (1.0 / HALFLIFE_DAYS)
+            self.realised = self.realised * decay + peaks
+            self.nominal = self.nominal * decay + series * PEAK_RATE
+        value = (PRIOR_PEAKS + self.realised) / (PRIOR_PEAKS + self.nominal)
+        self.factors = {d: f for d, f in self.factors.items() if d >= day - 3} | {day: value}
+        return value
+
+    def snapshot(self) -> dict[str, F64]:
+        """Give the arrays of the state."""
+        days = np.array([[d, *v] for d, v in sorted(self.days.items())], dtype=np.float64).reshape(-1, 3)
+        factors = np.array(sorted(self.factors.items()), dtype=np.float64).reshape(-1, 2)
+        return {"days": days, "factors": factors, "sums": np.array([self.realised, self.nominal])}
+
+    def restore(self, arrays: dict[str, F64]) -> None:
+        """Take the arrays of a snapshot."""
+        self.days = {int(d): [p, s] for d, p, s in arrays["days"].tolist()}
+        self.factors = {int(d): f for d, f in arrays["factors"].tolist()}
+        self.realised, self.nominal = arrays["sums"].tolist()

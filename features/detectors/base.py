@@ -1,0 +1,49 @@
+"""The protocol of detectors, and the kinds in their one order."""
+
+from typing import Protocol
+
+from features.calibration import Tail
+from features.market.types import F64
+
+KINDS = (
+    "burst_up", "burst_down", "price_move", "volume_spike", "volatility_spike", "gap", "correlation_break",
+    "market_shock", "data_fault",
+)  # fmt: skip
+(BURST_UP, BURST_DOWN, PRICE_MOVE, VOLUME_SPIKE, VOLATILITY_SPIKE, GAP, CORRELATION_BREAK, MARKET_SHOCK,
+ DATA_FAULT) = range(len(KINDS))  # fmt: skip
+
+
+class Detector(Protocol):
+    """Scores rows of X. Higher is more anomalous; NaN is not ready; scoring never changes anything.
+
+    Attributes
+    ----------
+    kind
+        What it calls.
+    tail
+        The frozen tail that turns its score into a p-value.
+    share
+        The part of the budget it may spend by default.
+    at_close
+        Whether it needs the columns known only when the window closes.
+    columns
+        The columns of X it reads, the ones that explain its score.
+    """
+
+    kind: str
+    tail: Tail
+    share: float
+    at_close: bool
+    columns: tuple[int, ...]
+
+    def score(self, x: F64) -> F64:
+        """Give the score [...] of features [..., F]."""
+
+    def direction(self, x: F64) -> F64:
+        """Give +1 up, -1 down, 0 neither, of features [..., F]."""
+
+    def trials(self, windows_a_day: F64, window_s: int) -> F64:
+        """Give the independent looks a day, from the active windows a day."""
+
+    def reading(self, x: F64) -> str:
+        """Say in a person's words what the features [F] of one bar show."""

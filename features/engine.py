@@ -1,0 +1,92 @@
+"""The Engine: Market, Symbols and Desk of one asset class folded over blocks of bars, in one process."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from features.block import BarBlock, rows_of
+from features.decisions.anomalies import Anomalies
+from features.decisions.config import DetectionConfig
+from features.market.calendar import ny_day
+from features.market.types import NS_PER_S, SlotTable
+from features.stages.context import Contexts
+from features.stages.desk import Desk, Episode, Settled
+from features.stages.market import Market
+from features.stages.symbols import Symbols
+from features.state import SeriesShape
+
+CELLS = 65_536
+"""Cells [T, N] folded at once: the block's arrays then stay in the cache's reach."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What a block gave: anomalies, their episodes, the windows' contexts."""
+
+    anomalies: Anomalies
+    episode_ids: list[str]
+    episodes: list[Episode]
+    notify: list[Episode]
+    contexts: Contexts | None
+
+
+class Engine:
+    """Composes the three stages; history is folded here, live they sit in few actors."""
+
+    def __init__(self, table: SlotTable, bar_s: int, activity: str, config: DetectionConfig) -> None:
+        self.table = table
+        self.shape = SeriesShape(table.asset_class, bar_s, activity)
+        self.market = Market(self.shape, config.budget)
+        self.symbols = Symbols(table.asset_class, bar_s, activity, config)
+        self.desk = Desk(table.asset_class, config, lambda slot: table[slot].symbol)
+
+    def fold(self, block: BarBlock) -> Iterator[Decided]:
+        """Fold a block of any size whose last row ends a window; give what each part of it decided."""
+        for part, closes in self._parts(block):
+            self.market.grow(len(self.table))
+            ctx = self.market.observe(part.slot.astype(np.int64), part, closes)
+            found = self.symbols.fold(part, ctx)
+            for day, (peaks, series) in self.symbols.primary.take_totals().items():
+                self.market.rescale.credit(day, peaks, series)
+            yield self._settle(found, ctx)
+
+    def _settle(self, found: Anomalies, ctx: Contexts) -> Decided:
+        """Settle the windows one after the other: episodes depend on their order."""
+        window = self.shape.window_s * NS_PER_S
+        ends = -(-found.end // window) * window
+        out: list[Settled] = []
+        cuts = np.flatnonzero(np.diff(ends)) + 1
+        for rows in np.split(np.arange(len(found)), cuts):
+            if len(rows):
+                c = int(np.searchsorted(ctx.end, ends[rows[0]]))
+                out.append(self.desk.settle(found.take(rows), ctx.take(slice(c, c + 1))))
+        return Decided(
+            found,
+            [i for s in out for i in s.episode_ids],
+            [e for s in out for e in s.episodes],
+            [e for s in out for e in s.notify],
+            ctx,
+        )
+
+    def _parts(self, block: BarBlock) -> Iterator[tuple[BarBlock, np.ndarray]]:
+        """Cut a block at days and at `CELLS`, between windows; say which rows close one."""
+        t, n = block.shape
+        if not t or not n:
+            return
+        end = block.ts.max(axis=1) + block.bar_s * NS_PER_S
+        window = -(-end // (self.shape.window_s * NS_PER_S))
+        closes = np.append(window[1:] != window[:-1], True)
+        sessions = self.table.asset_class.has_sessions
+        day = ny_day(end - 1) if sessions else (end - 1) // (86_400 * NS_PER_S)
+        stops = np.flatnonzero(closes) + 1
+        is_day_end = np.append(day[1:] != day[:-1], True)[stops - 1]
+        step = max(1, CELLS // n)
+        start = i = 0
+        while i < len(stops):
+            reach = int(np.searchsorted(stops, start + step))
+            day_end = i + int(np.argmax(is_day_end[i:]))
+            i = min(reach, day_end, len(stops) - 1)
+            yield rows_of(block, start, int(stops[i])), closes[start : stops[i]]
+            start = int(stops[i])
+            i += 1

@@ -1,0 +1,163 @@
+"""The trailing window every bar is judged on: W = max(bar, 60 s) ending with the bar.
+
+A 5-second bar then meets the norms of a minute, which learn once per W; judged bar by bar, one busy minute would
+count twelve times. Moves are measured against the last close before W, inside the session.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from features.block import BarBlock
+from features.families.fault import ABSENT, LEVEL, OK
+from features.families.table import Table
+from features.jit import kernel
+from features.market.calendar import ny_seconds
+from features.market.types import F64, I64, NS_PER_S, U8, AssetClass, Bool
+
+DAY_NS = 86_400 * NS_PER_S
+
+# columns of the state
+REF, REF_AT, SINCE, LEARNED, DAY, LAST_CLOSE, LAST_END = range(7)
+WIDTH = 7
+# columns of the ring
+END, ACT, HIGH, LOW, CLOSE = range(5)
+# rows of the outputs
+F_ACTIVITY, F_REF, F_HIGH, F_LOW, F_CLOSE, F_PREV_CLOSE, F_FRAC = range(7)
+I_END, I_DAY, I_MINUTE = range(3)
+B_LEARN, B_NEW_DAY = range(2)
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """What the families read, all [T, N]; only meaningful where `ok`.
+
+    `present` marks every bar, `ok` those fit to use, `revise` [N] the series whose single bar is a revision.
+
+    `activity` is the window's sum of the activity column and `ref` the close it moved from. `prev_close` is the last
+    close of the day before on the first bar of a session, else NaN. `minute` is the minute of day the window starts
+    in (New York for classes with sessions, else UTC), `frac` how far into that minute (0..1), `day` the day's number.
+    `learn` marks the bars that norms learn from: the first of each W.
+    """
+
+    present: Bool
+    ok: Bool
+    revise: Bool
+    activity: F64
+    ref: F64
+    high: F64
+    low: F64
+    close: F64
+    prev_close: F64
+    frac: F64
+    end: I64
+    day: I64
+    minute: I64
+    learn: Bool
+    new_day: Bool
+
+
+@kernel
+def clock(start: int, window_start: int, sessions: bool) -> tuple[int, int]:
+    """Give the day number of `start` and the second of day of `window_start`: New York for sessions, else UTC."""
+    if sessions:
+        day, _ = ny_seconds(start)
+        _, second = ny_seconds(window_start)
+        return day, second
+    return start // DAY_NS, (window_start % DAY_NS) // NS_PER_S
+
+
+@kernel
+def _leave(s, r, limit):  # type: ignore[no-untyped-def]
+    """Move the reference to the newest close that left the window at `limit`."""
+    for j in range(r.shape[0]):
+        if r[j, END] <= limit and r[j, END] > s[REF_AT]:
+            s[REF] = r[j, CLOSE]
+            s[REF_AT] = r[j, END]
+
+
+@kernel
+def _fold(rows, code, revise, ts, prices, activity, bar_ns, window_ns, sessions, table, f, i, b):  # type: ignore[no-untyped-def]
+    state, undo, ring, cell = table
+    open_, high_, low_, close_ = prices
+    k = ring.shape[1]
+    for n in range(rows.shape[0]):
+        s, u, r, kept = state[rows[n]], undo[rows[n]], ring[rows[n]], cell[rows[n]]
+        for t in range(ts.shape[0]):
+            if code[t, n] == ABSENT:
+                continue
+            start = ts[t, n]
+            end = start + bar_ns
+            at = (start // bar_ns) % k
+            if revise[n]:
+                s[:] = u
+                r[at] = kept
+            else:
+                u[:] = s
+                kept[:] = r[at]
+            if code[t, n] != OK and code[t, n] != LEVEL:
+                continue
+            window_start = min(start, end - window_ns)
+            day, second = clock(start, window_start, sessions)
+            fresh = s[LAST_END] == 0.0
+            new_day = day != s[DAY] and not fresh
+            f[F_PREV_CLOSE, t, n] = s[LAST_CLOSE] if new_day and sessions else np.nan
+            if fresh or code[t, n] == LEVEL or (new_day and sessions):
+                s[REF] = open_[t, n]
+                s[REF_AT] = start
+                s[SINCE] = start
+            s[DAY] = day
+            _leave(s, r, end - window_ns)
+            r[at, END] = end
+            r[at, ACT] = activity[t, n]
+            r[at, HIGH] = high_[t, n]
+            r[at, LOW] = low_[t, n]
+            r[at, CLOSE] = close_[t, n]
+            since = max(end - window_ns, s[SINCE])
+            total, high, low = 0.0, high_[t, n], low_[t, n]
+            for j in range(k):
+                if r[j, END] > since:
+                    total += r[j, ACT]
+                    high = max(high, r[j, HIGH])
+                    low = min(low, r[j, LOW])
+            window = (end - 1) // window_ns
+            b[B_LEARN, t, n] = window > s[LEARNED]
+            b[B_NEW_DAY, t, n] = new_day
+            s[LEARNED] = window
+            f[F_ACTIVITY, t, n] = total
+            f[F_REF, t, n] = s[REF]
+            f[F_HIGH, t, n] = high
+            f[F_LOW, t, n] = low
+            f[F_CLOSE, t, n] = close_[t, n]
+            f[F_FRAC, t, n] = (second % 60) / 60.0
+            i[I_END, t, n] = end
+            i[I_DAY, t, n] = day
+            i[I_MINUTE, t, n] = second // 60
+            s[LAST_CLOSE] = close_[t, n]
+            s[LAST_END] = end
+
+
+class WindowFamily:
+    """Holds the trailing windows of many series of one bar length."""
+
+    def __init__(self, asset_class: AssetClass, bar_s: int) -> None:
+        self.window_s = max(bar_s, 60)
+        if self.window_s % bar_s:
+            raise ValueError(f"expected a bar length that divides 60 s or exceeds it, was {bar_s} s")
+        self.bar_s = bar_s
+        self.sessions = asset_class.has_sessions
+        self.table = Table(WIDTH, ring=(self.window_s // bar_s, 5))
+
+    def fold(self, rows: I64, block: BarBlock, activity: F64, code: U8, revise: Bool) -> Windows:
+        """Fold a block whose bars have the fault codes `code` [T, N]."""
+        t, n = block.shape
+        f = np.full((7, t, n), np.nan)
+        i = np.zeros((3, t, n), dtype=np.int64)
+        b = np.zeros((2, t, n), dtype=np.bool_)
+        tb = self.table
+        _fold(
+            rows, code, revise, block.ts, (block.open, block.high, block.low, block.close), activity,
+            self.bar_s * NS_PER_S, self.window_s * NS_PER_S, self.sessions,
+            (tb.state, tb.undo, tb.ring, tb.cell), f, i, b,
+        )  # fmt: skip
+        return Windows(code != ABSENT, (code == OK) | (code == LEVEL), revise, *f, *i, *b)

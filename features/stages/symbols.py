@@ -1,0 +1,74 @@
+"""The Symbols stage: the series of one shard, grouped by bar length."""
+
+from features.block import BarBlock
+from features.decisions.anomalies import Anomalies
+from features.decisions.config import DetectionConfig
+from features.market.types import F64, AssetClass
+from features.stages.context import Contexts
+from features.stages.group import N_FEATURES, Observed, SymbolGroup
+from features.state import SeriesShape
+
+
+class Symbols:
+    """Turns the bars of a shard's series into anomalies.
+
+    The primary bar length meets the market's contexts and spends the budget; the series of other lengths are scored
+    beside it.
+    """
+
+    def __init__(
+        self, asset_class: AssetClass, primary_bar_s: int, activity: str, config: DetectionConfig
+    ) -> None:
+        self.asset_class = asset_class
+        self.primary_bar_s = primary_bar_s
+        self.activity = activity
+        self.config = config
+        self.groups: dict[int, SymbolGroup] = {}
+        self.group(primary_bar_s)
+
+    def group(self, bar_s: int) -> SymbolGroup:
+        """Give the group of a bar length, a new one if it was never seen."""
+        if bar_s not in self.groups:
+            shape = SeriesShape(self.asset_class, bar_s, self.activity)
+            self.groups[bar_s] = SymbolGroup(shape, self.config, is_primary=bar_s == self.primary_bar_s)
+        return self.groups[bar_s]
+
+    @property
+    def primary(self) -> SymbolGroup:
+        """The group that spends the budget."""
+        return self.groups[self.primary_bar_s]
+
+    def observe(self, block: BarBlock) -> Observed:
+        """Fold bars into the features."""
+        return self.group(block.bar_s).observe(block)
+
+    def decide(self, observed: Observed) -> Anomalies:
+        """Judge what was observed."""
+        return self.group(observed.block.bar_s).decide(observed)
+
+    def close(self, ctx: Contexts) -> Anomalies:
+        """Close one window against its context."""
+        found = self.primary.close(ctx)
+        self.primary.learn_scale(int(ctx.day[0]) + 1, float(ctx.scale[0]))
+        return found
+
+    def fold(self, block: BarBlock, ctx: Contexts) -> Anomalies:
+        """Fold a block of whole windows of one day with their contexts."""
+        found = self.group(block.bar_s).fold(block, ctx)
+        if block.bar_s == self.primary_bar_s and len(ctx):
+            self.primary.learn_scale(int(ctx.day[-1]) + 1, float(ctx.scale[-1]))
+        return found
+
+    def none(self) -> Anomalies:
+        """Give no anomalies."""
+        return Anomalies.none(N_FEATURES)
+
+    def snapshot(self) -> dict[str, F64]:
+        """Give every array of the stage, keyed `bar_s/array`."""
+        return {f"{bar_s}/{k}": v for bar_s, g in self.groups.items() for k, v in g.snapshot().items()}
+
+    def restore(self, arrays: dict[str, F64]) -> None:
+        """Take the arrays of a snapshot."""
+        for bar_s in sorted({int(k.split("/")[0]) for k in arrays}):
+            own = {k.split("/")[1]: v for k, v in arrays.items() if int(k.split("/")[0]) == bar_s}
+            self.group(bar_s).restore(own)
