@@ -40,22 +40,38 @@ class Limits:
         """
         if now_ns <= 0:
             return 0, 2**63 - 1
-        early = now_ns - self.too_old_s * NS_PER_S if np.isfinite(self.too_old_s) else 0
-        late = now_ns + self.future_s * NS_PER_S if np.isfinite(self.future_s) else 2**63 - 1
-        return max(int(early), 0), min(int(late), 2**63 - 1)
+        early = now_ns - int(self.too_old_s * NS_PER_S) if np.isfinite(self.too_old_s) else 0
+        late = now_ns + int(self.future_s * NS_PER_S) if np.isfinite(self.future_s) else 2**63 - 1
+        return max(early, 0), min(late, 2**63 - 1)
 
 
-def to_ns(stamps: I64) -> I64:
-    """Give stamps in ns whatever their unit; beyond the year 2262 they stay at its end.
+@kernel
+def to_ns(stamp: int) -> int:
+    """Give a stamp in ns whatever its unit; beyond the year 2262 it stays at its end.
 
-    >>> to_ns(np.array([1_789_738_200_000, 1_789_738_200_000_000, 1_789_738_200_000_000_000]))
-    array([1789738200000000000, 1789738200000000000, 1789738200000000000])
+    >>> to_ns(1_789_738_200_000) == to_ns(1_789_738_200_000_000) == to_ns(1_789_738_200_000_000_000)
+    True
     """
-    if stamps.max(initial=0) <= _LAST_NS // 10**6:
-        return stamps * 10**6
-    ms = np.minimum(stamps, _LAST_NS // 10**6) * 10**6
-    us = np.minimum(stamps, _LAST_NS // 10**3) * 10**3
-    return np.where(stamps < _MS_BELOW, ms, np.where(stamps < _US_BELOW, us, np.minimum(stamps, _LAST_NS)))
+    if stamp < _MS_BELOW:
+        return min(stamp, _LAST_NS // 10**6) * 10**6
+    if stamp < _US_BELOW:
+        return min(stamp, _LAST_NS // 10**3) * 10**3
+    return min(stamp, _LAST_NS)
+
+
+@kernel
+def settle(stamps: I64, volume: F64, vwap: F64, trades: F64, mean_size: F64) -> None:
+    """Bring what the venue said into our terms, in place, ``[N]`` each.
+
+    Stamps become ns. A vwap of 0 becomes absent: a window in which nothing counted has no mean price. Trades
+    not said become volume by mean size where there is one (crypto always sends 0).
+    """
+    for i in range(stamps.shape[0]):
+        stamps[i] = to_ns(stamps[i])
+        if vwap[i] == 0.0:
+            vwap[i] = np.nan
+        if np.isnan(trades[i]) and mean_size[i] > 0.0:
+            trades[i] = volume[i] / mean_size[i]
 
 
 # Why a bar cannot be used, by the kernel's code; the first that applies is the one counted.
@@ -65,9 +81,9 @@ REASONS = (
     "bad_price",
     "high_below_low",
     "bad_volume",
-    "bad_window",
     "future",
     "too_old",
+    "bad_window",
 )
 
 
@@ -113,6 +129,8 @@ def judge(
         span_ns[1],
     )
     usable: Bool = fault == 0
+    if usable.all():
+        return usable, Counter()
     counts = np.bincount(fault, minlength=len(REASONS)).tolist()
     return usable, Counter({reason: k for reason, k in zip(REASONS[1:], counts[1:], strict=True) if k})
 
@@ -148,10 +166,10 @@ def _faults(
             out[i] = 3
         elif volume[i] < 0 or volume[i] == np.inf or trades[i] < 0 or trades[i] == np.inf:
             out[i] = 4
-        elif ts[i] % step_ns != 0:
-            out[i] = 5
         elif ts[i] + step_ns > late_ns:
-            out[i] = 6
+            out[i] = 5
         elif ts[i] + step_ns < early_ns:
+            out[i] = 6
+        elif ts[i] % step_ns != 0:
             out[i] = 7
     return out

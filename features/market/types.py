@@ -154,7 +154,7 @@ class SlotTable:
         self._series.append(Series(self.asset_class, symbol, bar_s))
         return len(self._series) - 1
 
-    def find(self, symbols: Iterable[str], bar_s: int) -> I32:
+    def find(self, symbols: Sequence[str], bar_s: int) -> I32:
         """Give the slots of many series, -1 for one that has none; numbers nothing new.
 
         >>> SlotTable(AssetClass.STOCKS, series=[Series(AssetClass.STOCKS, "A", 60)]).find(["B", "A"], 60)
@@ -164,7 +164,9 @@ class SlotTable:
             series = self._series[slot]
             self._by_length.setdefault(series.bar_s, {})[series.symbol] = slot
         self._indexed = len(self._series)
-        return np.fromiter(map(self._by_length.get(bar_s, {}).get, symbols, repeat(-1)), np.int32)
+        return np.fromiter(
+            map(self._by_length.get(bar_s, {}).get, symbols, repeat(-1)), np.int32, len(symbols)
+        )
 
     def __getitem__(self, slot: int) -> Series:
         return self._series[slot]

@@ -227,7 +227,7 @@ def remembered_port(path: Path) -> int:
 
 
 def runs(pid: int, word: str) -> bool:
-    """Say whether the process lives with `word` in an argument: no zombie, and no stranger with the same id."""
+    """Say whether the process lives with `word` in an argument: no zombie, no stranger with its id."""
     try:
         process = psutil.Process(pid)
         return process.status() != psutil.STATUS_ZOMBIE and any(word in x for x in process.cmdline())

@@ -26,7 +26,8 @@ async def register(conn: Conn, asset_class: AssetClass, series: Sequence[tuple[i
         await conn.execute(
             "INSERT INTO series (id, asset_class, slot, symbol, bar_s) "
             "SELECT i, %s, s, y, b "
-            "FROM unnest(%s::int[], %s::int[], %s::text[], %s::int[]) AS t (i, s, y, b) ON CONFLICT (id) DO NOTHING",
+            "FROM unnest(%s::int[], %s::int[], %s::text[], %s::int[]) AS t (i, s, y, b) "
+            "ON CONFLICT (id) DO NOTHING",
             (asset_class.value, ids, slots, symbols, lengths),
         )
     except psycopg.errors.UniqueViolation as e:
