@@ -27,9 +27,7 @@ class Purpose(IntEnum):
 
 def generator(seed: int, class_index: int, purpose: Purpose, *key: int) -> np.random.Generator:
     """Give the generator of a purpose; the same key gives the same numbers in any process."""
-    return np.random.Generator(
-        np.random.PCG64DXSM(np.random.SeedSequence((seed, class_index, purpose, *key)))
-    )
+    return np.random.Generator(np.random.PCG64DXSM(np.random.SeedSequence((seed, class_index, purpose, *key))))
 
 
 def normal(rng: np.random.Generator, *shape: int) -> F32:

@@ -1,12 +1,12 @@
 """Say when each class trades: the minutes of a day, their share of its variance, their level of activity."""
 
 from dataclasses import dataclass
-from datetime import date
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from features.market.calendar import ny_offset
 from features.market.types import NS_PER_S, AssetClass, Bool
 from features.synthetic.shape import TapeShape
 
@@ -14,7 +14,6 @@ F32 = NDArray[np.float32]
 
 MINUTE_NS = 60 * NS_PER_S
 DAY_NS = 86_400 * NS_PER_S
-_EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 # Sessions on New York time, minutes after midnight: first, regular open, regular close, last.
 _STOCKS = (240, 570, 960, 1200)
 _REGULAR = (570, 570, 960, 960)
@@ -42,22 +41,6 @@ class Hours:
     vol: F32
     activity: F32
     is_open: Bool
-
-
-def new_york_offset_s(day: int) -> int:
-    """Give New York's offset from UTC at the noon of a day (days since 1970), by the rule since 2007.
-
-    >>> new_york_offset_s(20_454), new_york_offset_s(20_545)    # 2026-01-01, 2026-04-02
-    (-18000, -14400)
-    """
-    year = date.fromordinal(day + _EPOCH_ORDINAL).year
-    return -14_400 if _sunday(year, 3, 2) <= day < _sunday(year, 11, 1) else -18_000
-
-
-@lru_cache(maxsize=512)
-def _sunday(year: int, month: int, nth: int) -> int:
-    first = date(year, month, 1).toordinal()
-    return first + (-first % 7) + 7 * (nth - 1) - _EPOCH_ORDINAL
 
 
 def weekday(day: int) -> int:
@@ -92,7 +75,8 @@ def hours(
     asset_class: AssetClass, day: int, shape: TapeShape, closed: frozenset[int], early: frozenset[int]
 ) -> Hours | None:
     """Give the minutes of a day, None where the market is closed all day."""
-    offset_s = new_york_offset_s(day)
+    # At noon UTC the clock of a day of change has changed.
+    offset_s = ny_offset(day * DAY_NS + DAY_NS // 2)
     if asset_class in NEW_YORK:
         if weekday(day) >= 5 or day in closed:
             return None

@@ -108,9 +108,7 @@ def group_day(
     total = state.close_level - state.open_level
     path += weight.astype(np.float32)[:, None] * (total - path[-1])
 
-    activity = autoregress(
-        normal(rng, rows, GROUP), start[1], shape.activity_persistence, shape.activity_size
-    )
+    activity = autoregress(normal(rng, rows, GROUP), start[1], shape.activity_persistence, shape.activity_size)
     land(activity, end[1] * np.float32(shape.activity_size), shape.activity_persistence)
     activity += state.activity
     return GroupDay(path, log_vol.astype(np.float16), activity.astype(np.float16), usual, state.open_level)

@@ -86,7 +86,7 @@ class TapeShape:
     daily_vol: float = 0.022
     daily_vol_spread: float = 0.35
     overnight_share: float = 0.25
-    reversion_days: float = 60.0
+    reversion_days: float = 20.0
     market_share: float = 0.18
     sector_share: float = 0.07
     loading_spread: float = 0.25
@@ -128,9 +128,7 @@ class TapeShape:
         if min(self.tail_exponent, self.market_tail_exponent) <= 2:
             raise ValueError(f"expected tail exponents above 2 (finite variance), was {self.tail_exponent}")
         if not 0 <= self.market_share + self.sector_share < 1:
-            raise ValueError(
-                f"expected market and sector shares below 1, was {self.market_share + self.sector_share}"
-            )
+            raise ValueError(f"expected market and sector shares below 1, was {self.market_share + self.sector_share}")
         for name in ("vol_persistence", "activity_persistence", "day_vol_persistence", "overnight_share"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"expected {name} in [0, 1), was {getattr(self, name)}")

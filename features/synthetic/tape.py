@@ -65,7 +65,7 @@ class TapeConfig:
 class Tape:
     """Give any minute of any day; asking in another order, or in another process, changes nothing.
 
-    Keeps two days' compact state (8 bytes per minute and symbol) and one chunk of bars. Not safe for threads.
+    Keeps two days' compact state (8 bytes per minute and symbol) and the bars of three chunks. Not safe for threads.
 
     >>> tape = Tape(TapeConfig(AssetClass.CRYPTO, n_symbols=3))
     >>> minute = tape.minute(1_789_738_200 * 10**9)
@@ -83,14 +83,13 @@ class Tape:
         self.class_index = CLASS_INDEX[config.asset_class]
         self._fractions: dict[int, float] = {}
         self._walks = [
-            Walk(self.shape, t, self._key(g), config.first_day, self._day_fraction)
-            for g, t in enumerate(self.traits)
+            Walk(self.shape, t, self._key(g), config.first_day, self._day_fraction) for g, t in enumerate(self.traits)
         ]
         groups = len(self.traits)
         self._market_days: OrderedDict[int, MarketDay] = OrderedDict()
         self._group_days: OrderedDict[tuple[int, int], GroupDay] = OrderedDict()
         self._chunks: OrderedDict[tuple[int, int, int], tuple[F64, ...]] = OrderedDict()
-        self._keep_days, self._keep_chunks = 2 * groups, max(groups, 8)
+        self._keep_days, self._keep_chunks = 2 * groups, max(3 * groups, 8)
 
     def day(self, day: int) -> TapeBlock:
         """Give the rows of one trading day (days since 1970): [T, N]; T = 0 where it is closed."""
@@ -110,9 +109,7 @@ class Tape:
     @property
     def grid(self) -> Grid:
         """Steps of price and volume, [N] each."""
-        ticks, lots = (
-            np.concatenate([getattr(t.grid, name) for t in self.traits]) for name in ("ticks", "lots")
-        )
+        ticks, lots = (np.concatenate([getattr(t.grid, name) for t in self.traits]) for name in ("ticks", "lots"))
         return Grid(ticks, lots).take(slice(0, len(self.symbols)))
 
     @property
@@ -165,9 +162,7 @@ class Tape:
                 # Whole ranges are copied as slices: fancy indexing of 11,000 columns is slow.
                 to, of = _as_slice(at), _as_slice(inside)
                 for name, column in zip(VALUES, made, strict=True):
-                    getattr(out, name)[a + shift : b + shift, to] = column[
-                        a - chunk * CHUNK : b - chunk * CHUNK, of
-                    ]
+                    getattr(out, name)[a + shift : b + shift, to] = column[a - chunk * CHUNK : b - chunk * CHUNK, of]
 
     def _chunk(self, day: int, found: Hours, group: int, chunk: int) -> tuple[F64, ...]:
         return _cached(
@@ -189,9 +184,7 @@ class Tape:
         def make() -> GroupDay:
             state = self._walks[group].day(day)
             market = self._market_day(day)
-            return intraday.group_day(
-                self.shape, self._key(group), day, found, self.traits[group], state, market
-            )
+            return intraday.group_day(self.shape, self._key(group), day, found, self.traits[group], state, market)
 
         return _cached(self._group_days, (day, group), self._keep_days, make)
 

@@ -69,8 +69,7 @@ def groups_of(n_symbols: int) -> int:
 def traits(asset_class: AssetClass, shape: TapeShape, seed: int, prices: F64) -> list[Traits]:
     """Give the traits of every group of a universe with these base prices [N], in rank order."""
     return [
-        _group(asset_class, shape, seed, g, prices[g * GROUP : (g + 1) * GROUP])
-        for g in range(groups_of(len(prices)))
+        _group(asset_class, shape, seed, g, prices[g * GROUP : (g + 1) * GROUP]) for g in range(groups_of(len(prices)))
     ]
 
 

@@ -86,9 +86,7 @@ class Walk:
             raise ValueError(f"expected a day from {self._first_day} on, was {day}")
         number, row = divmod(day - self._first_day, BLOCK)
         block = self._block(number)
-        return DayState(
-            block.opens[row], block.closes[row], block.vol[row], block.vol[row + 1], block.activity[row]
-        )
+        return DayState(block.opens[row], block.closes[row], block.vol[row], block.vol[row + 1], block.activity[row])
 
     def _block(self, number: int) -> _Block:
         found = self._blocks.get(number)
