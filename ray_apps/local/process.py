@@ -101,9 +101,7 @@ class Child:
     A guard process (`sh`, blocked on a pipe) interrupts the server when the owner vanishes without a stop.
     """
 
-    def __init__(
-        self, name: str, argv: Sequence[str], log: Path, cwd: Path, account: Account | None = None
-    ) -> None:
+    def __init__(self, name: str, argv: Sequence[str], log: Path, cwd: Path, account: Account | None = None) -> None:
         self.name = name
         self._log = log
         if log.exists() and log.stat().st_size > LOG_KEEP_BYTES:
@@ -155,9 +153,7 @@ class Child:
             except subprocess.TimeoutExpired:
                 continue
         if self.is_running():
-            raise LocalError(
-                f"expected {self.name} (process {self.pid}) to stop, was still running after SIGKILL"
-            )
+            raise LocalError(f"expected {self.name} (process {self.pid}) to stop, was still running after SIGKILL")
 
 
 def as_account(account: Account | None) -> dict[str, Any]:

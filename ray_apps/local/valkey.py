@@ -119,9 +119,7 @@ class LocalValkey:
                     pass
                 if time.monotonic() > deadline:
                     said = child.said()
-                    raise LocalError(
-                        f"expected Valkey to answer in {START_TIMEOUT_S:.0f} s, was silent: {said}"
-                    )
+                    raise LocalError(f"expected Valkey to answer in {START_TIMEOUT_S:.0f} s, was silent: {said}")
                 time.sleep(0.01)
         return False
 
@@ -147,6 +145,4 @@ class LocalValkey:
 
 def _client(port: int, password: str) -> redis.Redis:
     once = Retry(NoBackoff(), 0)  # the callers do their own waiting
-    return redis.Redis(
-        port=port, password=password, socket_timeout=2.0, socket_connect_timeout=2.0, retry=once
-    )
+    return redis.Redis(port=port, password=password, socket_timeout=2.0, socket_connect_timeout=2.0, retry=once)

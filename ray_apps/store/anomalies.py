@@ -38,9 +38,7 @@ def _upsert(table: str, types: dict[str, str], keep: Sequence[str] = (), touch: 
     columns = ", ".join(types)
     values = ", ".join(f"{c}::jsonb" if t == "jsonb" else c for c, t in types.items())
     sets = [
-        f"{c} = coalesce(excluded.{c}, {table}.{c})" if c in keep else f"{c} = excluded.{c}"
-        for c in types
-        if c != "id"
+        f"{c} = coalesce(excluded.{c}, {table}.{c})" if c in keep else f"{c} = excluded.{c}" for c in types if c != "id"
     ]
     return (
         f"INSERT INTO {table} ({columns}) SELECT {values} FROM stage_{table} "

@@ -57,8 +57,7 @@ async def save(
     path = folder / name
     await asyncio.to_thread(write_blob, path, arrays)
     await conn.execute(
-        "INSERT INTO checkpoints (stage, asset_class, shard, path, position) "
-        "VALUES (%s, %s, %s, %s, %s::jsonb)",
+        "INSERT INTO checkpoints (stage, asset_class, shard, path, position) VALUES (%s, %s, %s, %s, %s::jsonb)",
         (stage, asset_class, shard, name, msgspec.json.encode(position).decode()),
     )
     old = await fetch(
@@ -148,9 +147,7 @@ async def sweep(conn: Conn, folder: Path) -> int:
 
 
 def _sweep(folder: Path, known: set[str]) -> int:
-    orphans = (
-        [p for p in folder.iterdir() if ".npz" in p.name and p.name not in known] if folder.exists() else []
-    )
+    orphans = [p for p in folder.iterdir() if ".npz" in p.name and p.name not in known] if folder.exists() else []
     for path in orphans:
         path.unlink(missing_ok=True)
     return len(orphans)

@@ -20,13 +20,7 @@ BAR_COLUMNS = tuple("received_at" if name == "recv" else name for name in BAR_FI
 """The columns of `bars` in the order of BarRows' fields."""
 
 WIRE = {
-    name: ">i4"
-    if name == "series_id"
-    else ">i8"
-    if name in ("ts", "recv")
-    else "?"
-    if name == "in_state"
-    else ">f8"
+    name: ">i4" if name == "series_id" else ">i8" if name in ("ts", "recv") else "?" if name == "in_state" else ">f8"
     for name in BAR_FIELDS
 }
 

@@ -50,7 +50,6 @@ async def put_feed(conn: Conn, row: FeedRow) -> None:
 async def add_gap(conn: Conn, row: GapRow) -> None:
     """Record a hole; the same one again changes nothing."""
     await conn.execute(
-        "INSERT INTO gaps (asset_class, from_ts, to_ts, reason) VALUES (%s, %s, %s, %s) "
-        "ON CONFLICT DO NOTHING",
+        "INSERT INTO gaps (asset_class, from_ts, to_ts, reason) VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING",
         (row.asset_class, Ns(row.from_ts), Ns(row.to_ts), row.reason),
     )

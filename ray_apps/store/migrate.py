@@ -15,9 +15,7 @@ def migrate(dsn: str) -> str:
 
     Safe to run from several processes at once: the second waits, then finds nothing to do.
     """
-    engine = create_engine(
-        make_url(dsn).set(drivername="postgresql+psycopg"), connect_args={"connect_timeout": 10}
-    )
+    engine = create_engine(make_url(dsn).set(drivername="postgresql+psycopg"), connect_args={"connect_timeout": 10})
     try:
         with engine.connect() as conn:
             conn.execute(text("SELECT pg_advisory_lock(:key)"), {"key": LOCK_KEY})

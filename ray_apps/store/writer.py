@@ -160,9 +160,7 @@ class ShardWriter:
         params = {"lease": self._lease, "shard": self._shard, "epoch": epoch, "seq": seq}
         held, is_new = (await fetch(conn, CLAIM, params))[0]
         if held != epoch:
-            raise LeaseLostError(
-                f"expected epoch {epoch} of the lease {self._lease}, was {held or 'no lease'}"
-            )
+            raise LeaseLostError(f"expected epoch {epoch} of the lease {self._lease}, was {held or 'no lease'}")
         return bool(is_new)
 
     async def _ensure_days(self, conn: Conn, bars: BarRows) -> None:

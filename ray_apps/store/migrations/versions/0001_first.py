@@ -171,8 +171,7 @@ CREATE INDEX checkpoints_of ON checkpoints (stage, asset_class, shard, id);
 """
 
 DROPS = (
-    "checkpoints contexts applied leases gaps feeds outbox episodes anomalies "
-    "bars_1h bars_5m bar_revisions bars series"
+    "checkpoints contexts applied leases gaps feeds outbox episodes anomalies bars_1h bars_5m bar_revisions bars series"
 )
 
 
