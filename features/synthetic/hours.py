@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from features.market.calendar import ny_offset
 from features.market.types import NS_PER_S, AssetClass, Bool
+from features.synthetic.holidays import is_half_day, is_holiday
 from features.synthetic.shape import TapeShape
 
 F32 = NDArray[np.float32]
@@ -71,17 +72,15 @@ def rows_of(asset_class: AssetClass) -> int:
     return last - first
 
 
-def hours(
-    asset_class: AssetClass, day: int, shape: TapeShape, closed: frozenset[int], early: frozenset[int]
-) -> Hours | None:
+def hours(asset_class: AssetClass, day: int, shape: TapeShape) -> Hours | None:
     """Give the minutes of a day, None where the market is closed all day."""
     # At noon UTC the clock of a day of change has changed.
     offset_s = ny_offset(day * DAY_NS + DAY_NS // 2)
     if asset_class in NEW_YORK:
-        if weekday(day) >= 5 or day in closed:
+        if weekday(day) >= 5 or is_holiday(day):
             return None
         start_ns = day * DAY_NS + (NEW_YORK[asset_class][0] * 60 - offset_s) * NS_PER_S
-        vol, activity, is_open = _session(asset_class, shape, day in early)
+        vol, activity, is_open = _session(asset_class, shape, is_half_day(day))
         return Hours(start_ns, vol, activity, is_open)
     vol, activity, is_open = _round_the_clock(asset_class, shape, weekday(day), offset_s)
     return Hours(day * DAY_NS, vol, activity, is_open) if is_open.any() else None
@@ -101,7 +100,7 @@ def _session(asset_class: AssetClass, shape: TapeShape, early: bool) -> tuple[F3
     activity[regular] = shape.open_activity * near_open + shape.close_activity * near_close
     is_open = np.ones(last - first, dtype=np.bool_)
     if early:
-        is_open[EARLY_CLOSE + 240 - first :] = False
+        is_open[(EARLY_CLOSE + 240 if last > closes else EARLY_CLOSE) - first :] = False
     return _normal(vol, is_open, full=vol), activity.astype(np.float32), is_open
 
 

@@ -11,7 +11,7 @@ from features.synthetic.block import TapeBlock
 from features.synthetic.draws import Purpose, generator
 from features.synthetic.hours import MINUTE_NS, NEW_YORK, day_of
 from features.synthetic.inject import EVERY_SYMBOL, Injection, InjectionKind, Label, inject, label
-from features.synthetic.seconds import refine
+from features.synthetic.seconds import seconds_of
 from features.synthetic.tape import Tape
 
 # Kind, weight, minutes, size in sd of a usual minute (or a factor), factor on activity.
@@ -122,10 +122,9 @@ class InjectedTape:
         """Give the bars of one minute."""
         return self.block(ts_ns, 1)
 
-    def seconds(self, ts_ns: int) -> TapeBlock:
+    def seconds(self, ts_ns: int, columns: NDArray[np.intp] | None = None) -> TapeBlock:
         """Give the second bars of one minute; they add up to the injected minute's."""
-        tape = self.tape
-        return refine(self.minute(ts_ns), tape.config.seed, tape.class_index, self.grid)
+        return seconds_of(self, self.tape.config.seed, self.tape.class_index, ts_ns, columns)
 
     def block(self, start_ns: int, n_minutes: int, columns: NDArray[np.intp] | None = None) -> TapeBlock:
         """Give consecutive minutes; with `columns` only these symbols."""

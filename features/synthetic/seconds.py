@@ -1,22 +1,59 @@
 """Refine minute bars into second bars that add up to them exactly."""
 
+from typing import Protocol
+
 import numpy as np
 from numpy.typing import NDArray
 
 from features.market.types import F64, I64, NS_PER_S, Bool
-from features.synthetic.block import Grid, TapeBlock
+from features.synthetic.block import VALUES, Grid, TapeBlock
 from features.synthetic.draws import GROUP, Purpose, generator, normal
 from features.synthetic.hours import MINUTE_NS
 
 F32 = NDArray[np.float32]
 
 
-def refine(minute: TapeBlock, seed: int, class_index: int, grid: Grid) -> TapeBlock:
+class Minutes(Protocol):
+    """Whatever gives minute bars of numbered symbols."""
+
+    symbols: tuple[str, ...]
+
+    @property
+    def grid(self) -> Grid:
+        """Steps of price and volume."""
+        ...
+
+    def block(self, start_ns: int, n_minutes: int, columns: NDArray[np.intp] | None = None) -> TapeBlock:
+        """Give consecutive minutes."""
+        ...
+
+
+def seconds_of(
+    minutes: Minutes, seed: int, class_index: int, ts_ns: int, columns: NDArray[np.intp] | None
+) -> TapeBlock:
+    """Give the seconds [60, N] of the minute that contains a time; with `columns` of these symbols only."""
+    if columns is None:
+        return refine(minutes.block(ts_ns, 1), seed, class_index, minutes.grid)
+    parts: dict[int, TapeBlock] = {}
+    for group in sorted({int(c) // GROUP for c in columns}):
+        whole = np.arange(group * GROUP, min((group + 1) * GROUP, len(minutes.symbols)))
+        part = minutes.block(ts_ns, 1, whole)
+        parts[group] = refine(part, seed, class_index, minutes.grid.take(whole), group)
+    out = TapeBlock.empty(next(iter(parts.values())).ts, len(columns))
+    for name in VALUES:
+        for at, column in enumerate(columns):
+            group, within = divmod(int(column), GROUP)
+            getattr(out, name)[:, at] = getattr(parts[group], name)[:, within]
+    return out
+
+
+def refine(minute: TapeBlock, seed: int, class_index: int, grid: Grid, first_group: int = 0) -> TapeBlock:
     """Give the seconds [60, N] of one minute of bars [1, N].
 
     First open, highest high, lowest low and last close are the minute's; trades sum to its trades, and
     volume, in the symbol's lots, to its volume. A second without a trade has no bar. Depends on
-    the bars given (so injected ones refine too), the seed and the minute.
+    the bars given (so injected ones refine too), the seed and the minute. The first column is the first symbol
+    of group `first_group`.
     """
     if len(minute) != 1:
         raise ValueError(f"expected the bars of one minute, was {len(minute)}")
@@ -26,7 +63,7 @@ def refine(minute: TapeBlock, seed: int, class_index: int, grid: Grid) -> TapeBl
     for group in range(-(-minute.close.shape[1] // GROUP)):
         columns = slice(group * GROUP, (group + 1) * GROUP)
         part = minute.take(slice(None), columns)
-        rng = generator(seed, class_index, Purpose.SECONDS, number, group)
+        rng = generator(seed, class_index, Purpose.SECONDS, number, first_group + group)
         # Drawn for the whole group, whatever its size, so that a universe's head refines alike.
         weights = rng.standard_exponential((2, 60, GROUP), dtype=np.float32)
         noise = normal(rng, 3, 60, GROUP)

@@ -15,7 +15,7 @@ from features.synthetic.draws import GROUP
 from features.synthetic.hours import MINUTE_NS, NEW_YORK, Hours, day_of, hours, rows_of
 from features.synthetic.intraday import CHUNK, GroupDay, MarketDay
 from features.synthetic.names import names
-from features.synthetic.seconds import refine
+from features.synthetic.seconds import seconds_of
 from features.synthetic.shape import SHAPES, TapeShape
 from features.synthetic.universe import CLASS_INDEX, traits
 from features.synthetic.walk import Walk
@@ -43,8 +43,6 @@ class TapeConfig:
         The numbers behind the bars; None = the class's own.
     first_day
         Days since 1970 of the first day with bars.
-    closed_days, early_close_days
-        Holidays and half days of classes with sessions, days since 1970 (New York).
     """
 
     asset_class: AssetClass
@@ -52,8 +50,6 @@ class TapeConfig:
     seed: int = 7
     shape: TapeShape | None = None
     first_day: int = FIRST_DAY
-    closed_days: frozenset[int] = frozenset()
-    early_close_days: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         if self.n_symbols < 1:
@@ -102,9 +98,9 @@ class Tape:
         """Give the bars of the minute that contains a time: T = 1."""
         return self.block(ts_ns, 1)
 
-    def seconds(self, ts_ns: int) -> TapeBlock:
+    def seconds(self, ts_ns: int, columns: NDArray[np.intp] | None = None) -> TapeBlock:
         """Give the second bars [60, N] of the minute that contains a time; they add up to it exactly."""
-        return refine(self.minute(ts_ns), self.config.seed, self.class_index, self.grid)
+        return seconds_of(self, self.config.seed, self.class_index, ts_ns, columns)
 
     @property
     def grid(self) -> Grid:
@@ -202,8 +198,7 @@ class Tape:
 
     def span(self, day: int) -> Hours | None:
         """Give the minutes of a trading day, None where it is closed."""
-        config = self.config
-        return hours(config.asset_class, day, self.shape, config.closed_days, config.early_close_days)
+        return hours(self.config.asset_class, day, self.shape)
 
     def _day_fraction(self, day: int) -> float:
         """Give a day's share of a full day's variance."""

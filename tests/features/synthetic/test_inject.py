@@ -63,9 +63,7 @@ def test_each_kind_does_what_it_says() -> None:
     np.testing.assert_allclose(np.log(up.close[13, 2] / PLAIN.close[13, 2]), 0.03, atol=1e-4)
     assert up.trades[12, 2] == 9 * PLAIN.trades[12, 2]
     assert np.isnan(played(injection(InjectionKind.HALT)).close[10:14, 2]).all()
-    np.testing.assert_allclose(
-        played(injection(InjectionKind.DECIMAL_SLIP)).close[11, 2], 10 * PLAIN.close[11, 2]
-    )
+    np.testing.assert_allclose(played(injection(InjectionKind.DECIMAL_SLIP)).close[11, 2], 10 * PLAIN.close[11, 2])
     flat = played(injection(InjectionKind.FLAT_FEED))
     assert len(np.unique(flat.close[10:14, 2])) == 1
     assert (flat.high[10:14, 2] == flat.low[10:14, 2]).all()
@@ -97,9 +95,7 @@ def test_the_schedule_is_a_function_of_seed_and_day(day: int, per_day: int) -> N
 def test_labels_are_of_what_begins_in_the_block() -> None:
     given_ = [injection(InjectionKind.BURST_UP)]
     block, labels = inject(PLAIN, given_, TAPE.grid)
-    assert [(row.symbol, row.kind, row.start_ms) for row in labels] == [
-        (TAPE.symbols[2], "burst_up", START // 10**6)
-    ]
+    assert [(row.symbol, row.kind, row.start_ms) for row in labels] == [(TAPE.symbols[2], "burst_up", START // 10**6)]
     assert labels[0].end_ms == START // 10**6 + 4 * 60_000
     later, none = inject(PLAIN.take(slice(11, None)), given_, TAPE.grid)
     assert none == []

@@ -1,7 +1,9 @@
 import hashlib
 import subprocess
 import sys
+from datetime import date
 
+import exchange_calendars
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,10 +11,12 @@ from hypothesis import strategies as st
 
 from features.market.types import AssetClass
 from features.synthetic.block import VALUES, TapeBlock
+from features.synthetic.holidays import is_half_day, is_holiday
 from features.synthetic.hours import MINUTE_NS, weekday
 from features.synthetic.schedule import InjectedTape
 from features.synthetic.tape import FIRST_DAY, Tape, TapeConfig
 
+EPOCH = date(1970, 1, 1).toordinal()
 DAY = 20_711  # Tuesday 2026-09-15
 CLASSES = list(AssetClass)
 TAPES = {c: Tape(TapeConfig(c, 40)) for c in CLASSES}
@@ -110,9 +114,7 @@ def test_another_process_plays_the_same_bars() -> None:
         "from tests.features.synthetic.test_tape import *;"
         "print(digest(Tape(TapeConfig(AssetClass.STOCKS, 20)).day(DAY)))"
     )
-    other = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
-    )
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert other.stdout.strip() == digest(Tape(TapeConfig(AssetClass.STOCKS, 20)).day(DAY))
     assert digest(Tape(TapeConfig(AssetClass.STOCKS, 20, seed=8)).day(DAY)) != other.stdout.strip()
 
@@ -135,23 +137,34 @@ def test_sessions_are_new_yorks() -> None:
     assert not tape.block(saturday * 1440 * MINUTE_NS, 1440).present.any()
 
 
-def test_closed_and_early_days_are_kept() -> None:
-    config = TapeConfig(
-        AssetClass.STOCKS, 5, closed_days=frozenset([DAY]), early_close_days=frozenset([DAY + 1])
-    )
-    tape = Tape(config)
-    assert len(tape.day(DAY)) == 0
-    early = tape.day(DAY + 1)
-    assert early.present[330:540].any()
-    assert not early.present[780:].any()
+def test_holidays_are_the_exchanges() -> None:
+    calendar = exchange_calendars.get_calendar("XNYS", start="2020-01-02", end="2027-11-01")
+    open_days = {day.toordinal() - EPOCH for day in calendar.sessions}
+    early = {day.toordinal() - EPOCH for day in calendar.early_closes}
+    first, last = min(open_days), max(open_days)
+    assert {d for d in range(first, last + 1) if weekday(d) < 5 and not is_holiday(d)} == open_days
+    assert {d for d in range(first, last + 1) if is_half_day(d)} == early
+
+
+def test_half_days_end_early() -> None:
+    day = date(2026, 11, 27).toordinal() - EPOCH
+    block = TAPES[AssetClass.STOCKS].day(day)
+    assert len(TAPES[AssetClass.STOCKS].day(day - 1)) == 0
+    assert block.present[330:540].any()
+    assert not block.present[780:].any()
+    assert not TAPES[AssetClass.INDICES].day(day).present[210:].any()
+
+
+def test_seconds_of_some_symbols_are_those_of_all() -> None:
+    tape = Tape(TapeConfig(AssetClass.CRYPTO, 300))
+    start, columns = (DAY * 1440 + 100) * MINUTE_NS, np.array([299, 4])
+    same(tape.seconds(start, columns), tape.seconds(start).take(slice(None), columns))
 
 
 def test_forex_rests_at_the_weekend() -> None:
     tape = TAPES[AssetClass.FOREX]
     friday = DAY + 4 - weekday(DAY)
-    hours_open = (
-        tape.block(friday * 1440 * MINUTE_NS, 3 * 1440).present.any(axis=1).reshape(-1, 60).any(axis=1)
-    )
+    hours_open = tape.block(friday * 1440 * MINUTE_NS, 3 * 1440).present.any(axis=1).reshape(-1, 60).any(axis=1)
     assert hours_open[:21].all()  # 17:00 New York = 21:00 UTC in summer
     assert not hours_open[21 : 21 + 48].any()
     assert hours_open[69:].all()
