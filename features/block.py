@@ -64,6 +64,14 @@ def rows_of(block: BarBlock, start: int, stop: int) -> BarBlock:
     return BarBlock(block.slot, *columns, bar_s=block.bar_s)
 
 
+def columns_of(block: BarBlock, mine: Bool) -> BarBlock:
+    """Give the given series [N] of a block as a block of their own."""
+    return BarBlock(
+        block.slot[mine], block.ts[:, mine], block.open[:, mine], block.high[:, mine], block.low[:, mine],
+        block.close[:, mine], block.volume[:, mine], block.trades[:, mine], block.bar_s,
+    )  # fmt: skip
+
+
 def align(slots: list[int], columns: list[dict[str, F64 | I64]], bar_s: int) -> BarBlock:
     """Lay several series over the union of their window starts.
 

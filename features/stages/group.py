@@ -108,7 +108,7 @@ class SymbolGroup:
         """Observe, decide and close a block of whole windows: the same kernels over [T, N] and [C, N]."""
         observed = self.observe(block)
         rows, w = observed.rows, observed.seen.windows
-        before = self.newest[rows].copy()
+        before = self.newest[rows, nb.CLOSED]
         own = self.decide(observed)
         if not self.is_primary or not len(ctx):
             return own
@@ -119,8 +119,8 @@ class SymbolGroup:
         bars = np.where((at >= 0)[..., None], self._bars[at, n], 0.0)
         x = observed.seen.x[at, n]
         closed = self._close(rows, bars, x, np.zeros(len(rows), dtype=np.bool_), ctx)
-        seen_any = (at >= 0).any(axis=0)
-        self.newest[rows, nb.CLOSED] = np.where(seen_any, self.newest[rows, nb.END], before[:, nb.CLOSED])
+        closed_end = bars[:, :, nb.END].max(axis=0)
+        self.newest[rows, nb.CLOSED] = np.where(closed_end > 0.0, closed_end, before)
         return last_of_bars(Anomalies.concat([own, closed]))
 
     def close(self, ctx: Contexts) -> Anomalies:

@@ -1,0 +1,122 @@
+"""Start a shard where it stopped: the newest checkpoint, then the stored bars and contexts after it."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from features.block import BarBlock
+from features.market.types import I32, I64, NS_PER_S, AssetClass, BarBatch
+from features.stages.context import Contexts
+from ray_apps.shards.contexts import decode
+from ray_apps.shards.messages import Opened, shard_of
+from ray_apps.shards.shard import SymbolShard
+from ray_apps.store import checkpoints, series
+from ray_apps.store.connect import Conn, Ns, connect, fetch
+from ray_apps.store.recovery import bars_since
+from ray_apps.store.rows import CLASS_STRIDE, BarRows
+
+STAGE = "symbols"
+LATE_NS = 1_200 * NS_PER_S
+"""How far before the newest bar a series' first unseen bar may lie: corrections end after 15 minutes."""
+
+History = Sequence[tuple[BarBlock, Contexts]]
+
+
+async def recover(shard: SymbolShard, history: History = ()) -> int:
+    """Bring the shard to its last committed message; give how many stored bars were folded.
+
+    `history`, blocks of bars from before the feed's start with their contexts, is folded first where there is no
+    checkpoint.
+    """
+    c = shard.config
+    shard.reset()
+    conn = await connect(c.dsn, f"recover-{c.name}")
+    try:
+        known = await series.load(conn, c.asset_class)
+        shard.open(tuple(Opened(slot, s) for slot, s in enumerate(known)))
+        since = await _load(conn, shard)
+        if since is None:
+            for block, ctx in history:
+                shard.warm(block, ctx)
+            since = 0
+        slots = np.array([i for i, s in enumerate(known) if shard_of(s.symbol, c.n_shards) == c.shard], dtype=np.int32)
+        lengths = np.array([s.bar_s for s in known], dtype=np.int64)
+        position = await shard.writer.position()
+        folded = await _fold(conn, shard, slots, lengths, since)
+        shard.applied_seq = position.seq if position else 0
+        return folded
+    finally:
+        await conn.close()
+
+
+async def save(shard: SymbolShard) -> bool:
+    """Write a checkpoint as of the last committed message; False while one is folded and not yet stored."""
+    if shard.pending is not None:
+        return False
+    c = shard.config
+    arrays, position = shard.snapshot(), {"seq": shard.applied_seq, "closed_to": shard.closed_to}
+    conn = await connect(c.dsn, f"checkpoint-{c.name}")
+    try:
+        await checkpoints.save(
+            conn, c.checkpoints, stage=STAGE, asset_class=c.asset_class.value, shard=str(c.shard),
+            position=position, arrays=arrays,
+        )  # fmt: skip
+    finally:
+        await conn.close()
+    return True
+
+
+async def _load(conn: Conn, shard: SymbolShard) -> int | None:
+    """Restore the newest checkpoint; give the start from which stored bars may be unseen, None without one."""
+    c = shard.config
+    found = await checkpoints.load(
+        conn, c.checkpoints, stage=STAGE, asset_class=c.asset_class.value, shard=str(c.shard)
+    )
+    if found is None:
+        return None
+    shard.restore(found.arrays)
+    shard.closed_to = int(found.position["closed_to"])
+    return max(0, int(shard.newest_ts.max(initial=0)) - LATE_NS)
+
+
+async def _fold(conn: Conn, shard: SymbolShard, slots: I32, lengths: I64, since: int) -> int:
+    """Fold stored bars in the order of their ends; a window closes before the first bar that ends after it."""
+    c = shard.config
+    pending = await contexts_since(conn, c.asset_class, max(c.primary_bar_s, 60), max(since, shard.closed_to + 1))
+    pending.reverse()
+    n = 0
+    async for rows in bars_since(conn, c.asset_class, slots, since):
+        for batch in batches(rows, lengths, shard):
+            while batch.bar_s == c.primary_bar_s and pending and int(pending[-1].end[0]) < int(batch.ts_end[0]):
+                shard.fold_again(pending.pop())
+            shard.fold_again(batch)
+            n += len(batch)
+    while pending:
+        shard.fold_again(pending.pop())
+    return n
+
+
+async def contexts_since(conn: Conn, asset_class: AssetClass, window_s: int, since: int) -> list[Contexts]:
+    """Give the stored contexts of windows ending at `since` or later, in time order."""
+    rows = await fetch(
+        conn,
+        "SELECT payload FROM contexts WHERE asset_class = %s AND window_s = %s AND ts_end >= %s ORDER BY ts_end",
+        (asset_class.value, window_s, Ns(since)),
+    )
+    return [decode(bytes(payload)) for (payload,) in rows]
+
+
+def batches(rows: BarRows, lengths: I64, shard: SymbolShard) -> Iterator[BarBatch]:
+    """Give stored rows the state does not have, as batches of one instant and bar length, in order of their ends."""
+    slot = (rows.series_id % CLASS_STRIDE).astype(np.int32)
+    shard.reserve(int(slot.max(initial=-1)) + 1)
+    bar_s = lengths[slot]
+    end = rows.ts + bar_s * NS_PER_S
+    fresh = np.flatnonzero(rows.ts > shard.newest_ts[slot])
+    order = fresh[np.lexsort((slot[fresh], bar_s[fresh], end[fresh]))]
+    cuts = np.flatnonzero((np.diff(end[order]) != 0) | (np.diff(bar_s[order]) != 0)) + 1
+    for at in np.split(order, cuts):
+        if len(at):
+            p = rows.take(at)
+            yield BarBatch(slot[at], p.ts, end[at], p.open, p.high, p.low, p.close, p.volume, p.vwap, p.trades,
+                           int(bar_s[at[0]]))  # fmt: skip
