@@ -1,0 +1,73 @@
+"""Say when a window is complete: the vendor sends no end-of-minute marker."""
+
+import numpy as np
+
+from features.market.types import F64, I32
+
+COMPLETE = 0.99
+"""Part of the usual symbols whose arrival closes a window."""
+QUIET_S = 0.150
+"""Without a bar of the window for so long it closes."""
+LONGEST_S = 2.0
+"""So long after its first bar a window closes whatever came."""
+REGULAR = 0.6
+"""A series is usual where it printed in more than so much of its recent windows."""
+MEMORY = 0.1
+
+
+class Completeness:
+    """Tracks one open window: who usually prints, who did, and since when.
+
+    Times are seconds of a monotonic clock; a window is named by its end, UTC ns.
+    """
+
+    def __init__(self) -> None:
+        self.end = 0
+        self.closed_to = 0
+        self.presence: F64 = np.zeros(0)
+        self._here = np.zeros(0, dtype=np.bool_)
+        self._first_s = 0.0
+        self._last_s = 0.0
+        self._usual = 0
+        self._usual_here = 0
+
+    def arrive(self, slots: I32, end: int, now_s: float) -> None:
+        """Note bars of the window ending at `end`; the caller closed any older window first."""
+        if end <= self.closed_to:
+            return
+        if end != self.end:
+            self.end, self._first_s = end, now_s
+            self._here[:] = False
+            self._usual_here = 0
+            self._usual = int((self.presence > REGULAR).sum())
+        self._grow(int(slots.max(initial=-1)) + 1)
+        fresh = slots[~self._here[slots]]
+        self._here[fresh] = True
+        self._usual_here += int((self.presence[fresh] > REGULAR).sum())
+        self._last_s = now_s
+
+    def is_due(self, now_s: float) -> bool:
+        """Say whether the open window should close now."""
+        if not self.end:
+            return False
+        if self._usual and self._usual_here >= COMPLETE * self._usual:
+            return True
+        return now_s - self._last_s >= QUIET_S or now_s - self._first_s >= LONGEST_S
+
+    @property
+    def share(self) -> float:
+        """The part of the usual series that arrived, 1 where none is usual yet."""
+        return self._usual_here / self._usual if self._usual else 1.0
+
+    def close(self) -> int:
+        """Close the open window and learn who printed; give its end."""
+        end, self.end = self.end, 0
+        self.presence += MEMORY * (self._here - self.presence)
+        self.closed_to = max(self.closed_to, end)
+        return end
+
+    def _grow(self, n: int) -> None:
+        if n > len(self._here):
+            room = max(n, 2 * len(self._here)) - len(self._here)
+            self._here = np.concatenate([self._here, np.zeros(room, dtype=np.bool_)])
+            self.presence = np.concatenate([self.presence, np.zeros(room)])
