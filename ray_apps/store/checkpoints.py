@@ -131,7 +131,7 @@ def read_blob(path: Path) -> dict[str, NDArray[Any]]:
         When the file is absent, cut short, altered or holds a pickle.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as f, np.load(f, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as e:
         raise BlobError(f"expected a whole checkpoint in {path.name}, was: {e}") from e

@@ -21,7 +21,7 @@ def migrate(dsn: str) -> str:
             conn.execute(text("SELECT pg_advisory_lock(:key)"), {"key": LOCK_KEY})
             conn.commit()  # the lock belongs to the session, not to the transaction
             try:
-                command.upgrade(_config(conn), "head")
+                command.upgrade(config(conn), "head")
                 conn.commit()
                 return version(conn)
             finally:
@@ -39,11 +39,12 @@ def version(conn: Connection) -> str:
 
 def newest() -> str:
     """Give the newest version this code knows."""
-    return str(ScriptDirectory.from_config(_config(None)).get_current_head())
+    return str(ScriptDirectory.from_config(config(None)).get_current_head())
 
 
-def _config(conn: Connection | None) -> Config:
-    config = Config()
-    config.set_main_option("script_location", "ray_apps.store:migrations")
-    config.attributes["connection"] = conn
-    return config
+def config(conn: Connection | None) -> Config:
+    """Give the settings of Alembic: our steps, over the given connection."""
+    made = Config()
+    made.set_main_option("script_location", "ray_apps.store:migrations")
+    made.attributes["connection"] = conn
+    return made

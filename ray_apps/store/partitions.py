@@ -117,7 +117,9 @@ async def db_size(conn: Conn) -> Size:
     full = days[:-1] or days
     per_day = 0
     if full:
-        found = await fetch(conn, "SELECT sum(pg_total_relation_size(t::regclass))::bigint FROM unnest(%s) t", (full,))
+        found = await fetch(
+            conn, "SELECT sum(pg_total_relation_size(t::regclass))::bigint FROM unnest(%s::text[]) t", (full,)
+        )
         per_day = int(found[0][0]) // len(full)
     total = await fetch(conn, "SELECT pg_database_size(current_database())")
     return Size({str(r[0]): int(r[1]) for r in rows}, per_day, int(total[0][0]))

@@ -71,10 +71,13 @@ async def bars_since(
     the superseded ones that were; of a bar that never was, nothing. `recv` is when those values were received.
     Blocks are cut between instants, never within one.
     """
+    days = await partitions.days_present(conn)
     newest = await partitions.newest_ts(conn)
     ids = [series_id(asset_class, int(s)) for s in slots]
     start, step = since_ts, FIRST_WINDOW_NS
     while newest is not None and start <= newest and ids:
+        day = next(d for d in days if (d + 1) * partitions.DAY_NS > start)
+        start = max(start, day * partitions.DAY_NS)  # no query for days without a table
         block = await _window(conn, ids, start, start + step)
         if len(block):
             yield block

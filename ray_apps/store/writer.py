@@ -10,6 +10,7 @@ takeover nothing of the old holder can be written.
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,16 @@ FROM stage_bars s WHERE {DIFFERS}
 """
 
 
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    """What a batch holds beside bars."""
+
+    anomalies: Sequence[AnomalyRow]
+    contexts: Sequence[ContextRow]
+    outbox: Sequence[OutboxRow]
+    episodes: Sequence[EpisodeRow]
+
+
 class ShardWriter:
     """The one writer of a shard (or of a desk, without bars), over a connection of its own.
 
@@ -89,9 +100,13 @@ class ShardWriter:
 
     async def position(self) -> Position | None:
         """Give the last committed batch, None before the first."""
-        with unavailable("answer"):
-            conn = await self._connection()
-            rows = await fetch(conn, "SELECT epoch, seq FROM applied WHERE shard = %s", (self._shard,))
+        try:
+            with unavailable("answer"):
+                conn = await self._connection()
+                rows = await fetch(conn, "SELECT epoch, seq FROM applied WHERE shard = %s", (self._shard,))
+        except BaseException:
+            await self._drop()
+            raise
         return Position(*rows[0]) if rows else None
 
     async def commit(
@@ -117,26 +132,36 @@ class ShardWriter:
         StoreUnavailableError
             When the database is away: whether the batch was stored is unknown, so send it again as it is.
         """
+        merged = BarRows.concat(bars) if bars else None
+        rest = _Rest(anomalies, contexts, outbox, episodes)
         try:
             with unavailable("store a batch"):
                 async with asyncio.timeout(COMMIT_TIMEOUT_S):
-                    conn = await self._connection()
-                    merged = BarRows.concat(bars) if bars else None
-                    if merged is not None:
-                        await self._ensure_days(conn, merged)
-                    async with conn.transaction():
-                        if not await self._claim(conn, epoch, seq):
-                            return False
-                        if merged is not None:
-                            await self._put_bars(conn, merged)
-                        await anomaly_sql.put(conn, anomalies)
-                        await anomaly_sql.put_episodes(conn, episodes)
-                        await _put_rest(conn, contexts, outbox)
+                    try:
+                        is_new = await self._store(epoch, seq, merged, rest)
+                    except errors.CheckViolation:  # retention dropped a day that is written again
+                        self._days.clear()
+                        is_new = await self._store(epoch, seq, merged, rest)
         except BaseException:
             await self._drop()
             raise
-        if merged is not None:
+        if is_new and merged is not None:
             self._remember(merged)
+        return is_new
+
+    async def _store(self, epoch: int, seq: int, bars: BarRows | None, rest: "_Rest") -> bool:
+        conn = await self._connection()
+        if bars is not None:
+            await self._ensure_days(conn, bars)
+        async with conn.transaction():
+            if not await self._claim(conn, epoch, seq):
+                return False
+            if bars is not None:
+                await self._put_bars(conn, bars)
+            await anomaly_sql.put(conn, rest.anomalies)
+            await anomaly_sql.put_episodes(conn, rest.episodes)
+            await anomaly_sql.put_outbox(conn, rest.outbox)
+            await _put_contexts(conn, rest.contexts)
         return True
 
     async def close(self) -> None:
@@ -246,7 +271,7 @@ async def _merge(conn: Conn, bars: BarRows) -> None:
     await conn.execute(REVISE.encode(), span)
 
 
-async def _put_rest(conn: Conn, contexts: Sequence[ContextRow], outbox: Sequence[OutboxRow]) -> None:
+async def _put_contexts(conn: Conn, contexts: Sequence[ContextRow]) -> None:
     if contexts:
         async with conn.cursor() as cursor:
             await cursor.executemany(
@@ -254,4 +279,3 @@ async def _put_rest(conn: Conn, contexts: Sequence[ContextRow], outbox: Sequence
                 "ON CONFLICT (asset_class, window_s, ts_end) DO UPDATE SET payload = excluded.payload",
                 [(c.asset_class, c.window_s, Ns(c.ts_end), c.payload) for c in contexts],
             )
-    await anomaly_sql.put_outbox(conn, outbox)
