@@ -24,10 +24,10 @@ from pydantic import (
 )
 
 from features.market.types import AssetClass
+from ray_apps.ingest.tiers import Tier
 
 SYMBOL = re.compile(r"(?:(?:stocks|crypto|forex|indices|options|futures):)?[A-Za-z0-9][A-Za-z0-9.:/_-]{0,31}")
 BAR_LENGTHS = (1, 5, 10, 15, 30, 60, 300, 900, 3600)
-TIERS = ("basic", "starter", "developer", "advanced")
 
 
 def _split(value: object) -> object:
@@ -71,7 +71,6 @@ BarLengths = Annotated[tuple[Annotated[int, AfterValidator(_bar_length)], ...], 
 Assets = Annotated[tuple[AssetClass, ...], Listed, Field(min_length=1)]
 ListName = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,32}$")]
 Zone = Annotated[str, AfterValidator(_zone)]
-Tier = Literal["basic", "starter", "developer", "advanced"]
 HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s/]+[^\s]*$")]
 PostgresUrl = Annotated[SecretStr, _url("postgresql", "postgres")]
 RedisUrl = Annotated[SecretStr, _url("redis", "rediss", "unix")]
@@ -113,9 +112,7 @@ class State(StrEnum):
 class Section(BaseModel):
     """A frozen part of the config file that knows all its keys."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
 
 
 class TiersConfig(Section):
@@ -146,16 +143,13 @@ class PolygonConfig(Section):
         """Give the plan of an asset class, from its own setting, a simulator's key, or `basic`.
 
         >>> PolygonConfig(api_key="sim-starter").tier(AssetClass.CRYPTO)
-        'starter'
+        <Tier.STARTER: 'starter'>
         """
         chosen: Tier | None = getattr(self.tiers, asset_class.value)
         if chosen is not None:
             return chosen
         key = self.api_key.get_secret_value() if self.api_key else ""
-        for tier in TIERS:
-            if key == f"sim-{tier}":
-                return tier  # type: ignore[return-value]
-        return "basic"
+        return next((tier for tier in Tier if key == f"sim-{tier}"), Tier.BASIC)
 
 
 class ClassSymbols(Section):
@@ -194,9 +188,7 @@ class UniverseConfig(Section):
     """In the quote currency; cheaper symbols are stored, not judged. 0: no limit, the rate copes."""
     min_dollar_volume: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """Per day, trailing, in the quote currency; thinner symbols are stored, not judged. 0: no limit."""
-    watchlists: dict[Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,32}$")], Symbols] = Field(
-        default_factory=dict
-    )
+    watchlists: dict[Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,32}$")], Symbols] = Field(default_factory=dict)
     """Named lists of symbols, used by `notifications.watchlists` and as a filter of queries."""
     mutes: tuple[Mute, ...] = ()
 

@@ -74,9 +74,7 @@ BURST = Declared(
     ("asset_class",),
     _BURST,
 )
-SCORE = Declared(
-    "tapewatch_score_seconds", "histogram", "Time a detector takes for one batch.", ("detector",), _SCORE
-)
+SCORE = Declared("tapewatch_score_seconds", "histogram", "Time a detector takes for one batch.", ("detector",), _SCORE)
 ANOMALIES = Declared("tapewatch_anomalies_total", "counter", "Anomalies raised.", ("asset_class", "kind"))
 READY = Declared("tapewatch_ready", "gauge", "1 where the part works, 0 where not.", ("part",), join="min")
 SINK_FAILURES = Declared("tapewatch_sink_failures_total", "counter", "Deliveries that failed.", ("sink",))

@@ -80,9 +80,7 @@ class ConfigError(UsageError):
 class Settings(BaseSettings):
     """Everything one process is told. Built without arguments it gives the defaults and reads nothing."""
 
-    model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True
-    )
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
 
     data_dir: Path = Path("tapewatch-data")
     """Database, cache and checkpoints; `load_settings` sets XDG_DATA_HOME/tapewatch where nothing is said."""

@@ -1,0 +1,51 @@
+"""`tapewatch`, the command line: composes the commands and turns errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from ray_apps.commands import anomalies, bench, check, config, db, tail, up, version
+from ray_apps.errors import UserError
+
+app = typer.Typer(
+    name="tapewatch",
+    help="Watch a market bar by bar: which bars are abnormal, how sure that is, and why.\n\n"
+    "Exit codes: 0 ok, 1 failed, 2 wrong usage.\n\nExample: tapewatch up --speed 60",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command()(up.up)
+app.command()(check.check)
+app.add_typer(config.app, name="config")
+app.command()(anomalies.anomalies)
+app.command()(tail.tail)
+app.command()(bench.bench)
+app.add_typer(db.app, name="db")
+app.command()(version.version)
+
+
+def main() -> None:
+    """Run the command line and exit: 0 ok, 1 failed, 2 wrong usage, 130 interrupted."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(args: list[str]) -> int:
+    """Give a command's exit code; a user's mistake is one line on stderr, a bug keeps its traceback."""
+    try:
+        code = app(args or ["--help"], prog_name="tapewatch", standalone_mode=False)
+    except typer.TyperException as e:
+        return _fail(e.format_message(), e.exit_code)
+    except UserError as e:
+        return _fail(str(e), e.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    return code if isinstance(code, int) else 0
+
+
+def _fail(message: str, code: int) -> int:
+    for line in message.splitlines():
+        typer.echo(f"error: {line}", err=True)
+    return code

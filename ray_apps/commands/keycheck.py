@@ -1,0 +1,133 @@
+"""Ask the vendor by REST what a key really allows: one call for the key, one per asset class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal
+
+from features.market.types import AssetClass
+from ray_apps.errors import UserError
+from ray_apps.ingest.tiers import Entitlement, entitlement
+
+if TYPE_CHECKING:
+    import httpx
+
+    from ray_apps.config import PolygonConfig
+
+TIMEOUT_S = 10.0
+# a name each market has had for years: the question is whether it may be asked, not what the answer is
+WELL_KNOWN = {
+    AssetClass.STOCKS: "AAPL",
+    AssetClass.CRYPTO: "X:BTCUSD",
+    AssetClass.FOREX: "C:EURUSD",
+    AssetClass.INDICES: "I:SPX",
+    AssetClass.OPTIONS: "O:SPY261218C00650000",
+    AssetClass.FUTURES: "ESZ6",
+}
+Answer = Literal["real-time", "delayed", "end of day", "not in the plan", "not answered"]
+
+
+@dataclass(frozen=True, slots=True)
+class ClassCheck:
+    """What the configured tier allows, and what the vendor answered; `warning` where the two differ."""
+
+    asset_class: AssetClass
+    allowed: Entitlement
+    answer: Answer | None
+    detail: str
+    warning: str
+
+
+def check_key(polygon: PolygonConfig, classes: tuple[AssetClass, ...], now_ms: int) -> list[ClassCheck]:
+    """Test the key; raise UserError where the vendor does not answer or refuses the key altogether.
+
+    `now_ms` is used where the vendor does not say what time it has (a simulator's differs from ours).
+    """
+    import httpx
+
+    if polygon.api_key is None:
+        return [ClassCheck(a, entitlement(a, polygon.tier(a)), None, "", "") for a in classes]
+    bearer = {"Authorization": f"Bearer {polygon.api_key.get_secret_value()}"}
+    with httpx.Client(base_url=polygon.rest_url, headers=bearer, timeout=TIMEOUT_S) as client:
+        try:
+            status = client.get("/v1/marketstatus/now")
+            _accept(status, polygon.rest_url)
+            now_ms = _server_time_ms(status) or now_ms
+            return [_check_class(client, polygon, a, now_ms) for a in classes]
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as e:
+            said = str(e).splitlines()[0] if str(e) else ""
+            raise UserError(
+                f"POLYGON_REST_URL: expected an answer from {polygon.rest_url}, was {type(e).__name__} {said}".rstrip()
+            ) from None
+
+
+def _accept(response: httpx.Response, url: str) -> None:
+    status, said = response.status_code, message(response)
+    if status in (401, 403):
+        raise UserError(f"POLYGON_API_KEY: expected a key {url} accepts, was refused: {status} {said}")
+    if status != 200 and status != 429:
+        raise UserError(f"POLYGON_REST_URL: expected market status from {url}, was {status} {said}")
+
+
+def _server_time_ms(response: httpx.Response) -> int:
+    try:
+        return int(datetime.fromisoformat(response.json()["serverTime"]).timestamp() * 1000)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return 0
+
+
+def message(response: httpx.Response) -> str:
+    """Give what a refusal says, from any body; one line, bounded."""
+    try:
+        body = response.json()
+        said = str(body.get("error") or body.get("message") or "")
+    except (ValueError, AttributeError):
+        said = response.text
+    return " ".join(said.split())[:200]
+
+
+def _check_class(client: httpx.Client, polygon: PolygonConfig, asset_class: AssetClass, now_ms: int) -> ClassCheck:
+    response = client.get(_path(asset_class, now_ms))
+    said = _status(response) if response.status_code == 200 else message(response)
+    answer = judge(response.status_code, said)
+    detail = "" if response.status_code == 200 else f"{response.status_code} {said}".rstrip()
+    tier = polygon.tier(asset_class)
+    allowed = entitlement(asset_class, tier)
+    expected = {None: "end of day", 0: "real-time"}.get(allowed.delay_s, "delayed")
+    warning = ""
+    if answer not in (expected, "not answered"):
+        variable = f"POLYGON_TIER_{asset_class.name}"
+        warning = f"{variable}: expected a tier that is {answer}, as the key is, was {tier}, {expected}"
+    return ClassCheck(asset_class, allowed, answer, detail, warning)
+
+
+def _path(asset_class: AssetClass, now_ms: int) -> str:
+    """Ask for the minute bars of the last ten minutes: only a plan with today's data may."""
+    ticker, since_ms = WELL_KNOWN[asset_class], now_ms - 600_000
+    if asset_class is AssetClass.FUTURES:
+        return f"/futures/v1/aggs/{ticker}?resolution=1min&window_start.gte={since_ms}000000&limit=1"
+    return f"/v2/aggs/ticker/{ticker}/range/1/minute/{since_ms}/{now_ms}?limit=1"
+
+
+def _status(response: httpx.Response) -> str:
+    try:
+        body = response.json()
+    except ValueError:
+        return ""
+    return str(body.get("status", "")) if isinstance(body, dict) else ""
+
+
+def judge(status: int, said: str) -> Answer:
+    """Give what an answer means.
+
+    >>> judge(200, "OK"), judge(200, "DELAYED"), judge(429, "exceeded the maximum requests per minute")
+    ('real-time', 'delayed', 'not answered')
+    >>> judge(403, "Your plan doesn't include this data timeframe."), judge(403, "You are not entitled to this data.")
+    ('end of day', 'not in the plan')
+    """
+    if status == 200:
+        return "delayed" if said == "DELAYED" else "real-time"
+    if status == 403:
+        return "end of day" if "timeframe" in said else "not in the plan"
+    return "not answered"

@@ -1,0 +1,78 @@
+"""`tapewatch up`: run everything on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ray_apps.commands.common import ConfigFile, DataDir, load
+from ray_apps.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class UpOptions:
+    """What `up` is told beside the settings; the settings already hold the flags that have a key there.
+
+    Attributes
+    ----------
+    source
+        `polygon`, `synthetic` or a folder of bars.
+    speed
+        Market seconds per second of a synthetic or replayed source.
+    symbols
+        Stocks on the synthetic tape.
+    config
+        The file asked for on the command line, to be watched for changes; None: the default places.
+    """
+
+    source: str
+    speed: float
+    symbols: int
+    seed: int
+    data_dir: Path
+    http_port: int
+    config: Path | None = None
+
+
+def up(
+    source: Annotated[
+        str | None,
+        typer.Option(
+            metavar="synthetic|polygon|DIR",
+            help="Where bars come from; by default polygon where a key is set, else synthetic.",
+        ),
+    ] = None,
+    speed: Annotated[float | None, typer.Option(help="Market seconds per second, not of polygon.")] = None,
+    symbols: Annotated[int | None, typer.Option(help="Number of synthetic stocks.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the synthetic tape.")] = None,
+    http_port: Annotated[int | None, typer.Option(help="Port of the HTTP gateway; 0 takes a free one.")] = None,
+    data_dir: DataDir = None,
+    config: ConfigFile = None,
+) -> None:
+    """Watch a market: database, cache, feeds, detectors, sinks and HTTP gateway, until Ctrl-C.
+
+    Example: tapewatch up --source synthetic --speed 60 --symbols 500
+    """
+    flags = {"simulator__speed": speed, "simulator__symbols": symbols, "simulator__seed": seed}
+    settings = load(config, data_dir, source=source, http__port=http_port, **flags)
+    options = UpOptions(
+        source=_checked(settings.chosen_source),
+        speed=settings.simulator.speed,
+        symbols=settings.simulator.symbols,
+        seed=settings.simulator.seed,
+        data_dir=settings.data_dir,
+        http_port=settings.http.port,
+        config=config,
+    )
+    from ray_apps import app
+
+    app.up(settings, options)
+
+
+def _checked(source: str) -> str:
+    if source not in ("synthetic", "polygon") and not Path(source).is_dir():
+        raise UsageError(f"--source: expected synthetic, polygon or a folder of bars, was {source!r}")
+    return source

@@ -1,0 +1,183 @@
+"""The command line: help, exit codes, one line per mistake, light to start."""
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from ray_apps.cli import app, run
+from ray_apps.commands.common import instant, zone
+from ray_apps.commands.lines import anomaly_line, as_csv
+from ray_apps.errors import UsageError
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAVY = {"numpy", "pandas", "pydantic", "fastapi", "ray", "rich", "httpx", "psycopg", "redis", "yaml", "numba"}
+
+
+def commands():
+    def leaves(command, path):
+        inner = getattr(command, "commands", None)
+        if inner is None:
+            yield path, command
+        else:
+            for name, child in inner.items():
+                yield from leaves(child, [*path, name])
+
+    return list(leaves(typer.main.get_command(app), []))
+
+
+@pytest.fixture(autouse=True)
+def _own_world(monkeypatch, tmp_path):
+    for name in ("POLYGON_API_KEY", "MASSIVE_API_KEY", "DATABASE_URL", "REDIS_URL", "TAPEWATCH_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+
+
+@pytest.fixture
+def tapewatch(capsys):
+    def call(*args: str) -> tuple[int, str, str]:
+        code = run(list(args))
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.mark.parametrize("path", [path for path, _ in commands()], ids=" ".join)
+def test_help_has_an_example(tapewatch, path):
+    code, out, _ = tapewatch(*path, "--help")
+    assert code == 0
+    assert "Example: " in out
+    assert " ".join(["tapewatch", *path]) in " ".join(out.split("Example: ")[1].split())
+
+
+def test_every_option_says_what_it_does():
+    for path, command in commands():
+        for parameter in command.params:
+            assert getattr(parameter, "help", None), f"{path} {parameter.name}"
+
+
+def test_the_commands_of_the_issue_are_there():
+    names = {" ".join(path) for path, _ in commands()}
+    assert names >= {"up", "check", "config show", "config check", "anomalies", "tail", "bench", "version"}
+    assert names >= {"db migrate", "db size"}
+
+
+def test_no_arguments_is_help(tapewatch):
+    assert tapewatch()[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "said"),
+    [
+        (["nope"], 2, "No such command 'nope'"),
+        (["up", "--nope"], 2, "No such option"),
+        (["up", "--speed", "x"], 2, "--speed"),
+        (["up", "--speed", "-1"], 2, "simulator.speed (command line): expected greater than 0, was -1.0"),
+        (["up", "--symbols", "20000"], 2, "simulator.symbols (command line): expected less than or equal to 11000"),
+        (["up", "--source", "/no/such/folder"], 2, "expected synthetic, polygon or a folder of bars"),
+        (["up", "--config", "/no/such.yaml"], 2, "/no/such.yaml: expected a readable config file"),
+        (["bench", "nope"], 2, "NAME: expected one of parse"),
+        (["anomalies", "--since", "x"], 2, "--since: expected an instant"),
+        (["anomalies", "--kind", "x"], 2, "--kind: expected one of volume_spike"),
+        (["anomalies", "--tz", "Mars/Base"], 2, "--tz: expected a time zone"),
+        (["anomalies", "--limit", "0"], 2, "--limit"),
+        (["anomalies"], 1, "expected a database in"),
+        (["db", "size"], 1, "expected a database in"),
+        (["config"], 2, "Missing command"),
+    ],
+)
+def test_a_mistake_is_one_line_on_stderr(tapewatch, args, code, said):
+    got, out, err = tapewatch(*args)
+    assert (got, out) == (code, "")
+    assert err.startswith("error: ")
+    assert len(err.splitlines()) == 1
+    assert said in err
+
+
+def test_config_check_names_every_fault(tapewatch, tmp_path, monkeypatch):
+    path = tmp_path / "c.yaml"
+    path.write_text("budget: {cooldown_min: x}\nnope: 1\n")
+    monkeypatch.setenv("POLYGON_TIER_STOCKS", "gold")
+    code, _, err = tapewatch("config", "check", "--config", str(path))
+    assert (code, len(err.splitlines())) == (2, 3)
+    assert "POLYGON_TIER_STOCKS: expected 'basic'" in err
+    path.write_text("budget: {cooldown_min: 5}")
+    monkeypatch.setenv("POLYGON_TIER_STOCKS", "starter")
+    monkeypatch.setenv("TAPEWATCH_NOPE", "1")
+    code, out, err = tapewatch("config", "check", "--config", str(path))
+    assert (code, out) == (0, f"ok: {path}\n")
+    assert "TAPEWATCH_NOPE" in err
+
+
+def test_config_show_hides_secrets_and_can_be_read_back(tapewatch, tmp_path, monkeypatch):
+    monkeypatch.setenv("POLYGON_API_KEY", "hunter2")
+    monkeypatch.setenv("TAPEWATCH_BUDGET__COOLDOWN_MIN", "5")
+    code, out, _ = tapewatch("config", "show")
+    assert code == 0
+    assert "hunter2" not in out
+    assert "cooldown_min: 5.0" in out
+    monkeypatch.delenv("POLYGON_API_KEY")
+    (tmp_path / "again.yaml").write_text(tapewatch("config", "show")[1])
+    assert tapewatch("config", "show", "--config", str(tmp_path / "again.yaml"))[0] == 0
+    changed = json.loads(tapewatch("config", "show", "--changed", "--json")[1])
+    assert changed == {"data_dir": str(tmp_path / "tapewatch"), "budget": {"cooldown_min": 5.0}}
+
+
+def test_check_without_a_key_says_what_each_plan_allows(tapewatch, monkeypatch):
+    monkeypatch.setenv("POLYGON_TIER_STOCKS", "starter")
+    code, out, _ = tapewatch("check")
+    assert code == 0
+    assert "none set (POLYGON_API_KEY)" in out
+    assert "stocks starter: delayed 15 min" in out
+    assert "crypto basic: no live data" in out
+    rows = json.loads(tapewatch("check", "--all", "--json")[1])["classes"]
+    assert [r["live"] for r in rows] == ["delayed", *["rest only"] * 5]
+
+
+def test_starting_is_light():
+    code = "import sys, ray_apps.cli; print(*sorted({m.partition('.')[0] for m in sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not HEAVY & set(done.stdout.split())
+
+
+def test_instants():
+    now = datetime(2026, 1, 2, tzinfo=UTC)
+    new_york = zone("America/New_York")
+    assert instant("2026-01-02T09:30", "--since", new_york) == datetime(2026, 1, 2, 14, 30, tzinfo=UTC)
+    assert instant("2026-01-02T09:30Z", "--since", new_york) == datetime(2026, 1, 2, 9, 30, tzinfo=UTC)
+    assert instant("90m", "--since", UTC, now) == datetime(2026, 1, 1, 22, 30, tzinfo=UTC)
+    assert instant(None, "--since", UTC) is None
+    for wrong in ("", "yesterday", "999999w", "2026-13-01"):
+        with pytest.raises(UsageError, match="--since: expected an instant"):
+            instant(wrong, "--since", UTC)
+
+
+FOUND = {
+    "id": "ab",
+    "asset_class": "stocks",
+    "symbol": "AAPL",
+    "bar_s": 60,
+    "ts": "2026-01-02T14:31:00Z",
+    "available_at": "2026-01-02T14:32:00Z",
+    "kind": "burst_up",
+    "score": 6.1,
+    "p_value": 2e-6,
+    "rate": 0.001,
+    "severity": "high",
+    "state": "provisional",
+    "episode_id": None,
+    "reading": "+1.8 % on 9.46x normal volume",
+}
+
+
+def test_lines():
+    assert anomaly_line(FOUND, zone("America/New_York")) == (
+        "ANOMALY burst_up AAPL  +1.8 % on 9.46x normal volume  p=2e-06  rate 0.001/day  severity high  "
+        "2026-01-02 09:32:00"
+    )
+    assert as_csv([FOUND], UTC).splitlines()[1].startswith("ab,stocks,AAPL,60,2026-01-02T14:31:00+00:00,")

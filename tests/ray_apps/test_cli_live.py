@@ -1,0 +1,173 @@
+"""The commands that talk to something: the vendor's REST, the database, a gateway."""
+
+import asyncio
+import csv
+import io
+import json
+
+import pytest
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, PlainTextResponse
+
+from ray_apps.api.http import create_app
+from ray_apps.cli import run
+from ray_apps.store import anomalies as table
+from ray_apps.store.connect import connect
+from tests.ray_apps.api.fakes import World, anomaly
+from tests.ray_apps.api.gateway import serving
+from tests.ray_apps.api.test_stream import events
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(autouse=True)
+def _own_world(monkeypatch, tmp_path):
+    for name in ("POLYGON_API_KEY", "MASSIVE_API_KEY", "DATABASE_URL", "TAPEWATCH_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+
+
+@pytest.fixture
+def tapewatch(capsys):
+    def call(*args: str) -> tuple[int, str, str]:
+        code = run(list(args))
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+def vendor(plan: dict[str, tuple[int, dict]]) -> FastAPI:
+    """Answer as the vendor does: one key, one answer per ticker."""
+    app = FastAPI()
+
+    @app.middleware("http")
+    async def key(request: Request, following):
+        if request.headers.get("authorization") != "Bearer secret-key":
+            return JSONResponse({"status": "ERROR", "error": "Unknown API Key"}, 401)
+        return await following(request)
+
+    @app.get("/v1/marketstatus/now")
+    def now():
+        return {"market": "open", "serverTime": "2026-09-18T16:05:07-04:00"}
+
+    @app.get("/v2/aggs/ticker/{ticker}/range/1/minute/{since}/{until}")
+    def aggs(ticker: str, until: int):
+        assert until == 1789761907000, "the vendor's time, not ours"
+        status, body = plan[ticker]
+        return JSONResponse(body, status)
+
+    return app
+
+
+OK = (200, {"status": "OK", "resultsCount": 0})
+DELAYED = (200, {"status": "DELAYED"})
+TODAY = (403, {"status": "NOT_AUTHORIZED", "message": "Your plan doesn't include this data timeframe."})
+
+
+def test_check_compares_the_key_with_the_tiers(tapewatch, monkeypatch):
+    monkeypatch.setenv("POLYGON_API_KEY", "secret-key")
+    monkeypatch.setenv("POLYGON_TIER_STOCKS", "starter")
+    monkeypatch.setenv("POLYGON_TIER_CRYPTO", "starter")
+    with serving(vendor({"AAPL": DELAYED, "X:BTCUSD": OK})) as url:
+        monkeypatch.setenv("POLYGON_REST_URL", url)
+        code, out, err = tapewatch("check")
+    assert (code, err) == (0, "")
+    assert "stocks starter: delayed 15 min" in out
+    assert "the vendor answers: real-time" in out
+    assert "secret-key" not in out
+    with serving(vendor({"AAPL": TODAY, "X:BTCUSD": OK})) as url:
+        monkeypatch.setenv("POLYGON_REST_URL", url)
+        code, out, err = tapewatch("check")
+    assert code == 1
+    assert "POLYGON_TIER_STOCKS: expected a tier that is end of day" in err
+
+
+def test_check_refused_or_unreachable_is_one_line(tapewatch, monkeypatch):
+    monkeypatch.setenv("POLYGON_API_KEY", "wrong-key")
+    with serving(vendor({})) as url:
+        monkeypatch.setenv("POLYGON_REST_URL", url)
+        code, out, err = tapewatch("check")
+    assert (code, out) == (1, "")
+    assert "POLYGON_API_KEY: expected a key" in err
+    assert "refused: 401 Unknown API Key" in err
+    code, _, err = tapewatch("check")
+    assert code == 1
+    assert "POLYGON_REST_URL: expected an answer" in err
+    assert "wrong-key" not in err
+    html = FastAPI()
+    html.get("/v1/marketstatus/now")(lambda: PlainTextResponse("<html>oops</html>\n" * 99, 502))
+    with serving(html) as url:
+        monkeypatch.setenv("POLYGON_REST_URL", url)
+        code, _, err = tapewatch("check")
+    assert (code, len(err.splitlines())) == (1, 1)
+    assert "was 502 <html>oops</html>" in err
+
+
+@pytest.fixture(scope="module")
+def filled(dsn):
+    async def fill():
+        conn = await connect(dsn, "test")
+        rows = [anomaly(i, severity="high" if i % 2 else "low", p_value=None) for i in range(1500)]
+        await conn.execute(table.STAGE.encode())
+        async with conn.transaction():
+            await table.put(conn, rows)
+        await conn.close()
+
+    asyncio.run(fill())
+    return dsn
+
+
+def test_anomalies_as_json_csv_and_table(tapewatch, filled, monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", filled)
+    code, out, _ = tapewatch("anomalies", "--json", "-n", "1200")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert (code, len(rows), len({r["id"] for r in rows})) == (0, 1200, 1200)
+    assert rows[0]["ts"] > rows[-1]["ts"]
+    assert rows[0]["p_value"] is None
+    code, out, _ = tapewatch("anomalies", "--format", "csv", "--severity", "high", "--tz", "America/New_York")
+    found = list(csv.DictReader(io.StringIO(out)))
+    assert {r["severity"] for r in found} == {"high"}
+    assert found[0]["ts"].endswith("-05:00")
+    code, out, _ = tapewatch("anomalies", "--until", "2026-01-02T14:32Z", "--since", "2026-01-02T14:31Z")
+    assert code == 0
+    assert len(out.splitlines()) == 2, "a heading and the one anomaly"
+    assert "9.46x normal volume" in out
+    assert tapewatch("anomalies", "--symbol", "NOPE")[:2] == (0, "no anomalies of that description\n")
+
+
+def test_anomalies_of_a_database_that_is_away(tapewatch, monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody:hunter2@127.0.0.1:1/none")
+    code, _, err = tapewatch("anomalies")
+    assert (code, len(err.splitlines())) == (1, 1)
+    assert "hunter2" not in err
+
+
+def test_db_migrate_and_size(tapewatch, blank_dsn, monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", blank_dsn)
+    assert json.loads(tapewatch("db", "migrate", "--json")[1])["version"]
+    code, out, _ = tapewatch("db", "size", "--json")
+    assert (code, json.loads(out)["total"] > 0) == (0, True)
+    assert "in the 30 days kept" in tapewatch("db", "size")[1]
+    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody:hunter2@127.0.0.1:1/none")
+    code, _, err = tapewatch("db", "migrate")
+    assert (code, len(err.splitlines())) == (1, 1)
+
+
+def test_tail_prints_lines_as_they_come(tapewatch):
+    world = World(events=events("low", "high", "critical"))
+    for event in world.events:
+        event.anomaly.update(available_at="2026-01-02T14:32:00Z", ts="2026-01-02T14:31:00Z")
+    with serving(create_app(world.deps())) as url:
+        code, out, _ = tapewatch("tail", "--url", url, "-n", "2", "--severity", "high")
+        assert (code, len(out.splitlines())) == (0, 2)
+        assert out.startswith("ANOMALY burst_up AAPL  +1.8 % on 9.46x normal volume  p=2e-06")
+        code, out, _ = tapewatch("tail", "--url", url, "-n", "1", "--json")
+        assert json.loads(out)["severity"] == "low"
+        code, _, err = tapewatch("tail", "--url", url, "--kind", "nope")
+        assert code == 1
+        assert "422" in err
+        assert "kind: expected" in err
+    code, _, err = tapewatch("tail", "--url", url)
+    assert (code, len(err.splitlines())) == (1, 1)
+    assert "start it with `tapewatch up`" in err
