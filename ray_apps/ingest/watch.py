@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -23,7 +23,7 @@ class MarketWatch:
     A window closes before a bar of a later one goes on; bars of a closed window go on alone, as late ones.
     """
 
-    def __init__(self, market: Market, router: Router, register: Callable[[], object] | None = None) -> None:
+    def __init__(self, market: Market, router: Router) -> None:
         self.market = market
         self.router = router
         self.minute = Completeness()
@@ -58,11 +58,7 @@ class MarketWatch:
 
     def _observe(self, batch: BarBatch) -> None:
         """Fold new bars and revisions of the newest into the Market."""
-        n = len(self.router.table)
-        self.market.grow(n)
-        if n > len(self.newest_ts):
-            room = max(n, 2 * len(self.newest_ts)) - len(self.newest_ts)
-            self.newest_ts = np.concatenate([self.newest_ts, np.zeros(room, dtype=np.int64)])
+        self.reserve(len(self.router.table))
         newest = self.newest_ts[batch.slot]
         rows = np.flatnonzero(batch.ts >= newest)
         revise = batch.ts[rows] == newest[rows]
@@ -72,6 +68,13 @@ class MarketWatch:
         block = block_of(part, revise if revise.any() else None)
         self.market.observe(part.slot.astype(np.int64), block, np.zeros(1, dtype=np.bool_))
 
+    def reserve(self, n: int) -> None:
+        """Make room for `n` slots."""
+        self.market.grow(n)
+        if n > len(self.newest_ts):
+            room = max(n, 2 * len(self.newest_ts)) - len(self.newest_ts)
+            self.newest_ts = np.concatenate([self.newest_ts, np.zeros(room, dtype=np.int64)])
+
     async def tick(self) -> None:
         """Close windows that fell quiet, until cancelled."""
         while True:
@@ -80,6 +83,14 @@ class MarketWatch:
                 async with self._lock:
                     if self.minute.is_due(time.monotonic()):
                         await self._close()
+
+    def fold_again(self, batch: BarBatch) -> None:
+        """Fold stored bars once more, in the order of their ends: the shards have them already."""
+        end = int(-(-batch.ts_end[0] // self._window_ns) * self._window_ns)
+        if self.minute.end and end > self.minute.end:
+            self.market.close(self.minute.close())
+        self._observe(batch)
+        self.minute.arrive(batch.slot, end, time.monotonic())
 
     async def _close(self) -> None:
         end = self.minute.close()

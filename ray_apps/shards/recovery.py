@@ -1,10 +1,10 @@
 """Start a shard where it stopped: the newest checkpoint, then the stored bars and contexts after it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 
-from features.block import BarBlock
 from features.market.types import I32, I64, NS_PER_S, AssetClass, BarBatch
 from features.stages.context import Contexts
 from ray_apps.shards.contexts import decode
@@ -19,15 +19,8 @@ STAGE = "symbols"
 LATE_NS = 1_200 * NS_PER_S
 """How far before the newest bar a series' first unseen bar may lie: corrections end after 15 minutes."""
 
-History = Sequence[tuple[BarBlock, Contexts]]
-
-
-async def recover(shard: SymbolShard, history: History = ()) -> int:
-    """Bring the shard to its last committed message; give how many stored bars were folded.
-
-    `history`, blocks of bars from before the feed's start with their contexts, is folded first where there is no
-    checkpoint.
-    """
+async def recover(shard: SymbolShard) -> bool:
+    """Bring the shard to its last committed message; False where there is no checkpoint to start from."""
     c = shard.config
     shard.reset()
     conn = await connect(c.dsn, f"recover-{c.name}")
@@ -35,18 +28,30 @@ async def recover(shard: SymbolShard, history: History = ()) -> int:
         known = await series.load(conn, c.asset_class)
         shard.open(tuple(Opened(slot, s) for slot, s in enumerate(known)))
         since = await _load(conn, shard)
-        if since is None:
-            for block, ctx in history:
-                shard.warm(block, ctx)
-            since = 0
-        slots = np.array([i for i, s in enumerate(known) if shard_of(s.symbol, c.n_shards) == c.shard], dtype=np.int32)
-        lengths = np.array([s.bar_s for s in known], dtype=np.int64)
-        position = await shard.writer.position()
-        folded = await _fold(conn, shard, slots, lengths, since)
-        shard.applied_seq = position.seq if position else 0
-        return folded
+        if since is not None:
+            await _fold_stored(conn, shard, since)
+        return since is not None
     finally:
         await conn.close()
+
+
+async def fold_stored(shard: SymbolShard) -> None:
+    """Fold every stored bar the state does not have: what follows the history of a shard without a checkpoint."""
+    conn = await connect(shard.config.dsn, f"recover-{shard.config.name}")
+    try:
+        await _fold_stored(conn, shard, 0)
+    finally:
+        await conn.close()
+
+
+async def _fold_stored(conn: Conn, shard: SymbolShard, since: int) -> None:
+    c = shard.config
+    known = await series.load(conn, c.asset_class)
+    slots = np.array([i for i, s in enumerate(known) if shard_of(s.symbol, c.n_shards) == c.shard], dtype=np.int32)
+    lengths = np.array([s.bar_s for s in known], dtype=np.int64)
+    position = await shard.writer.position()
+    await _fold(conn, shard, slots, lengths, since)
+    shard.applied_seq = position.seq if position else 0
 
 
 async def save(shard: SymbolShard) -> bool:
@@ -79,21 +84,18 @@ async def _load(conn: Conn, shard: SymbolShard) -> int | None:
     return max(0, int(shard.newest_ts.max(initial=0)) - LATE_NS)
 
 
-async def _fold(conn: Conn, shard: SymbolShard, slots: I32, lengths: I64, since: int) -> int:
+async def _fold(conn: Conn, shard: SymbolShard, slots: I32, lengths: I64, since: int) -> None:
     """Fold stored bars in the order of their ends; a window closes before the first bar that ends after it."""
     c = shard.config
     pending = await contexts_since(conn, c.asset_class, max(c.primary_bar_s, 60), max(since, shard.closed_to + 1))
     pending.reverse()
-    n = 0
     async for rows in bars_since(conn, c.asset_class, slots, since):
         for batch in batches(rows, lengths, shard):
             while batch.bar_s == c.primary_bar_s and pending and int(pending[-1].end[0]) < int(batch.ts_end[0]):
                 shard.fold_again(pending.pop())
             shard.fold_again(batch)
-            n += len(batch)
     while pending:
         shard.fold_again(pending.pop())
-    return n
 
 
 async def contexts_since(conn: Conn, asset_class: AssetClass, window_s: int, since: int) -> list[Contexts]:
@@ -106,13 +108,22 @@ async def contexts_since(conn: Conn, asset_class: AssetClass, window_s: int, sin
     return [decode(bytes(payload)) for (payload,) in rows]
 
 
-def batches(rows: BarRows, lengths: I64, shard: SymbolShard) -> Iterator[BarBatch]:
+class Folded(Protocol):
+    """A state that knows the start of each slot's newest bar."""
+
+    newest_ts: I64
+
+    def reserve(self, n: int) -> None:
+        """Make room for `n` slots."""
+
+
+def batches(rows: BarRows, lengths: I64, state: Folded) -> Iterator[BarBatch]:
     """Give stored rows the state does not have, as batches of one instant and bar length, in order of their ends."""
     slot = (rows.series_id % CLASS_STRIDE).astype(np.int32)
-    shard.reserve(int(slot.max(initial=-1)) + 1)
+    state.reserve(int(slot.max(initial=-1)) + 1)
     bar_s = lengths[slot]
     end = rows.ts + bar_s * NS_PER_S
-    fresh = np.flatnonzero(rows.ts > shard.newest_ts[slot])
+    fresh = np.flatnonzero(rows.ts > state.newest_ts[slot])
     order = fresh[np.lexsort((slot[fresh], bar_s[fresh], end[fresh]))]
     cuts = np.flatnonzero((np.diff(end[order]) != 0) | (np.diff(bar_s[order]) != 0)) + 1
     for at in np.split(order, cuts):

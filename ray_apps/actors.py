@@ -1,0 +1,210 @@
+"""The actors: plain classes made remote, with every option in this one file."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable
+from contextlib import suppress
+from typing import Any
+
+import ray
+
+from features.block import BarBlock
+from features.market.types import AssetClass
+from features.stages.context import Contexts
+from ray_apps.ingest.plan import FeedPlan
+from ray_apps.ingest.service import FeedService
+from ray_apps.shards import recovery
+from ray_apps.shards.desk import DeskService
+from ray_apps.shards.messages import Ack, Message, Opened
+from ray_apps.shards.routing import FatalSendError
+from ray_apps.shards.shard import ShardConfig, StaleStateError, SymbolShard
+from ray_apps.store.errors import LeaseLostError
+
+LOG = logging.getLogger(__name__)
+
+NAMESPACE = "tapewatch"
+CALL_S = 90.0
+"""A call to an actor may take a whole recovery; beyond this it is given up and made again."""
+
+SHARD_OPTIONS: dict[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": 0, "max_concurrency": 4}
+"""No retries of tasks: with them Ray does not keep the order; the lane sends again itself."""
+FEED_OPTIONS: dict[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": 0, "max_concurrency": 32}
+DESK_OPTIONS: dict[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": 0, "max_concurrency": 16}
+
+
+class ShardActor:
+    """Holds one `SymbolShard`; calls wait for each other, recovery comes before the first."""
+
+    def __init__(self, config: ShardConfig, checkpoint_s: float) -> None:
+        self.shard = SymbolShard(config)
+        self.checkpoint_s = checkpoint_s
+        self.is_recovered = False
+        self.has_state = False
+        self.saved_at = time.monotonic()
+        self._lock = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+
+    async def position(self) -> int:
+        """Recover if need be; give the newest applied message, -1 where there is no state to start from."""
+        async with self._lock:
+            await self._recover()
+            return self.shard.applied_seq if self.has_state else -1
+
+    async def warm(self, block: BarBlock, ctx: Contexts, opened: tuple[Opened, ...]) -> None:
+        """Fold history."""
+        async with self._lock:
+            self.shard.open(opened)
+            self.shard.warm(block, ctx)
+
+    async def warmed(self) -> int:
+        """Fold what is stored after the history, write a checkpoint, give the newest applied message."""
+        async with self._lock:
+            await recovery.fold_stored(self.shard)
+            await recovery.save(self.shard)
+            self.has_state = True
+            return self.shard.applied_seq
+
+    async def apply(self, message: Message) -> Ack:
+        """Fold and store a message; a state that does not fit is recovered first."""
+        async with self._lock:
+            await self._recover()
+            try:
+                ack = await self.shard.apply(message)
+            except StaleStateError:
+                self.is_recovered = False
+                await self._recover()
+                ack = await self.shard.apply(message)
+            self.shard.seen.clear()
+            if time.monotonic() - self.saved_at > self.checkpoint_s:
+                await self._save()
+            return ack
+
+    async def save(self) -> None:
+        """Write a checkpoint now."""
+        async with self._lock:
+            await self._save()
+
+    async def _save(self) -> None:
+        with suppress(Exception):
+            await recovery.save(self.shard)
+        self.saved_at = time.monotonic()
+
+    async def _recover(self) -> None:
+        if not self.is_recovered:
+            self.has_state = await recovery.recover(self.shard)
+            self.is_recovered = True
+
+
+class RemoteShards:
+    """The shard actors of a class, as a feed sees them."""
+
+    def __init__(self, handles: list[Any]) -> None:
+        self.handles = handles
+
+    async def position(self, shard: int) -> int:
+        return int(await _call(self.handles[shard].position.remote()))
+
+    async def warm(self, shard: int, block: BarBlock, ctx: Contexts, opened: tuple[Opened, ...]) -> None:
+        await _call(self.handles[shard].warm.remote(block, ctx, opened))
+
+    async def warmed(self, shard: int) -> int:
+        return int(await _call(self.handles[shard].warmed.remote()))
+
+    async def apply(self, shard: int, message: Message) -> Ack:
+        try:
+            ack: Ack = await _call(self.handles[shard].apply.remote(message))
+        except LeaseLostError as e:
+            raise FatalSendError(str(e)) from e
+        return ack
+
+
+class FeedActor:
+    """Holds one `FeedService`."""
+
+    def __init__(self, plan: FeedPlan, shards: list[Any], desk: Any) -> None:
+        asset_class = plan.asset_class
+
+        async def settle(ctx: Contexts, epoch: int) -> None:
+            await _call(desk.settle.remote(asset_class, ctx, epoch))
+
+        self.service = FeedService(plan, RemoteShards(shards), settle)
+        self.error = ""
+        self.is_fatal = False
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to read; safe to call again."""
+        if self._task is None or self._task.done():
+            self.error = ""
+            self._task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        try:
+            await self.service.run()
+        except BaseException as e:
+            self.error = "; ".join(_causes(e))
+            self.is_fatal = "FatalFeedError" in self.error
+            LOG.exception("feed ended")
+
+    async def stop(self) -> None:
+        """Stop reading and send on what was received."""
+        await self.service.stop()
+        if self._task is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(40):
+                    await asyncio.shield(self._task)
+
+    async def look(self, after: int) -> dict[str, Any]:
+        """Give status, counters and the bars numbered from `after` on."""
+        s = self.service
+        stats = s.stats()
+        return {
+            "status": s.status, "detail": s.detail, "error": self.error, "is_fatal": self.is_fatal, "n_bars": s.n_bars, "stats": stats,
+            "bars": [b for b in s.tail if b[0] >= after], "bursts_s": list(s.bursts_s),
+        }  # fmt: skip
+
+
+class DeskActor:
+    """Holds the desks of all classes."""
+
+    def __init__(self, desks: dict[AssetClass, DeskService]) -> None:
+        self.desks = desks
+        self._locks = {a: asyncio.Lock() for a in desks}
+
+    async def settle(self, asset_class: AssetClass, ctx: Contexts, epoch: int) -> int:
+        """Settle one window; give how many notifications it came to."""
+        async with self._locks[asset_class]:
+            report = await self.desks[asset_class].settle(ctx, epoch)
+        return len(report.notified)
+
+
+async def _call(ref: Awaitable[Any]) -> Any:
+    """Await a remote call with a deadline; a remote error of ours comes as itself."""
+    try:
+        async with asyncio.timeout(CALL_S):
+            return await ref
+    except ray.exceptions.RayTaskError as e:
+        raise (e.cause if isinstance(e.cause, Exception) else e) from None
+
+
+def _causes(e: BaseException) -> list[str]:
+    if isinstance(e, BaseExceptionGroup):
+        return [text for inner in e.exceptions for text in _causes(inner)]
+    return [f"{type(e).__name__}: {e}" if str(e) else type(e).__name__]
+
+
+def remote_shard(config: ShardConfig, checkpoint_s: float) -> Any:
+    """Start a shard's actor, or find it."""
+    name = f"shard-{config.asset_class}-{config.shard}"
+    return ray.remote(ShardActor).options(name=name, **SHARD_OPTIONS).remote(config, checkpoint_s)
+
+
+def remote_feed(plan: FeedPlan, shards: list[Any], desk: Any) -> Any:
+    """Start a feed's actor."""
+    return ray.remote(FeedActor).options(name=f"feed-{plan.asset_class}", **FEED_OPTIONS).remote(plan, shards, desk)
+
+
+def remote_desk(desks: dict[AssetClass, DeskService]) -> Any:
+    """Start the desk's actor."""
+    return ray.remote(DeskActor).options(name="desk", **DESK_OPTIONS).remote(desks)

@@ -1,0 +1,188 @@
+"""Compose the live system: one machine's parts, the actors, the gateway; run until told to stop."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any, TypeVar
+
+import ray
+from ray.exceptions import RayError
+
+from features.market.types import AssetClass
+from ray_apps import actors, plans
+from ray_apps.commands.up import UpOptions
+from ray_apps.errors import UsageError
+from ray_apps.ingest.config import FeedConfig
+from ray_apps.ingest.plan import WarmPlan
+from ray_apps.local.stack import Stack, secret
+from ray_apps.local.start import Start, start_of
+from ray_apps.screen import Screen
+from ray_apps.settings import Settings, export
+from ray_apps.shards.desk import DeskService
+from ray_apps.store.migrate import migrate
+
+T = TypeVar("T")
+
+OBJECT_STORE_BYTES = 256 * 2**20
+"""Messages are a few MB each and short-lived."""
+LOOK_S = 0.5
+CALL_S = 60.0
+STOP_S = 45.0
+WARM_DAYS = 4
+"""Days of the tape folded before a first start: norms, time of day and trials a day are settled then."""
+
+
+class Up:
+    """One run of `tapewatch up`."""
+
+    def __init__(self, settings: Settings, options: UpOptions) -> None:
+        self.settings = settings
+        self.options = options
+        self.screen = Screen()
+        self.feeds: dict[AssetClass, Any] = {}
+        self.shards: dict[AssetClass, list[Any]] = {}
+        self.seen: dict[AssetClass, int] = {}
+        self.told: dict[AssetClass, str] = {}
+        self.is_stopping = False
+
+    def run(self) -> None:
+        """Start everything, show what happens, stop everything."""
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, self._stop)
+        with Stack(self.settings) as stack:
+            try:
+                self._start(stack)
+                while not self.is_stopping:
+                    self._look()
+                    time.sleep(LOOK_S)
+            finally:
+                self._end()
+
+    def _start(self, stack: Stack) -> None:
+        settings = self.settings
+        dsn = self._step("database", stack.database, "is the data folder writable, with 1 GB free?")
+        self._step("schema", lambda: migrate(dsn), "look at the error above; the data is untouched")
+        self._step("cache", stack.cache, "set REDIS_URL to a Redis of yours, or free memory")
+        start = asyncio.run(start_of(dsn))
+        feeds = self._feeds(stack, start)
+        if not feeds:
+            raise UsageError("expected a plan with live data, was none: see `tapewatch check`")
+        self._step("ray", self._ray, "free ports and memory; `tapewatch up` needs about 3 GB")
+        sinks = plans.notification_sinks(settings)
+        detection = plans.detection(settings)
+        desk = actors.remote_desk({a: DeskService(a, dsn, detection, sinks) for a in feeds})
+        for asset_class, feed in feeds.items():
+            activity = asset_class.activity
+            shards = [
+                actors.remote_shard(plans.shard_config(settings, asset_class, i, dsn, activity), settings.checkpoint_s)
+                for i in range(settings.shards)
+            ]
+            self.shards[asset_class] = shards
+            plan = plans.feed_plan(settings, feed, dsn, self._warm(start), activity)
+            self.feeds[asset_class] = actors.remote_feed(plan, shards, desk)
+        for handle in self.feeds.values():
+            handle.start.remote()
+
+    def _feeds(self, stack: Stack, start: Start) -> dict[AssetClass, FeedConfig]:
+        settings, source = self.settings, self.options.source
+        if source == "polygon":
+            found = {a: plans.vendor_feed(settings, a) for a in settings.assets}
+            for a, feed in found.items():
+                if feed is None:
+                    self.screen.line(f"{a}: the plan has no live data, only REST after the close; not watched")
+            return {a: f for a, f in found.items() if f is not None}
+        arguments = self._simulator_arguments(start)
+        log = settings.data_dir / "logs" / "simulator.log"
+        simulator = self._step("simulator", lambda: stack.simulator(arguments, log), f"see {log}")
+        self.screen.where("simulator", f"ws://{simulator.ws}  http://{simulator.rest}")
+        return {a: plans.simulated_feed(settings, a, simulator.ws, self.options.speed) for a in settings.assets}
+
+    def _simulator_arguments(self, start: Start) -> list[str]:
+        o = self.options
+        arguments = ["--source", o.source, "--speed", str(o.speed), "--asset", ",".join(self.settings.assets)]
+        if o.source == "synthetic":
+            arguments += ["--symbols", str(o.symbols), "--seed", str(o.seed), "--start", start.iso]
+            arguments += ["--per-day", str(self.settings.simulator.per_day)]
+            arguments += ["--burst", start.burst_iso] if start.is_first else []
+        elif not start.is_first:
+            arguments += ["--start", start.iso]
+        return arguments
+
+    def _warm(self, start: Start) -> WarmPlan | None:
+        o = self.options
+        if o.source != "synthetic":
+            return None
+        return WarmPlan(o.symbols, o.seed, self.settings.simulator.per_day, WARM_DAYS, start.first_ns)
+
+    def _ray(self) -> None:
+        export({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secret(), "OMP_NUM_THREADS": "1"})
+        ray.init(
+            address="local", namespace=actors.NAMESPACE, include_dashboard=False, log_to_driver=False,
+            configure_logging=False, num_cpus=max(2, os.cpu_count() or 2), object_store_memory=OBJECT_STORE_BYTES,
+            _system_config={"enable_metrics_collection": False},
+        )  # fmt: skip
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, self._stop)
+
+    def _look(self) -> None:
+        """Show what each feed saw since the last look; start again one whose process was replaced."""
+        for asset_class, handle in self.feeds.items():
+            try:
+                seen = ray.get(handle.look.remote(self.seen.get(asset_class, 0)), timeout=CALL_S)
+            except RayError:
+                continue
+            if seen["status"] == "starting" or (seen["error"] and not seen["is_fatal"]):
+                handle.start.remote()
+            self._tell(asset_class, seen)
+            self.screen.bars(asset_class, seen["bars"])
+            self.seen[asset_class] = seen["n_bars"]
+
+    def _tell(self, asset_class: AssetClass, seen: dict[str, Any]) -> None:
+        said = seen["error"] or seen["status"]
+        if said != self.told.get(asset_class):
+            self.told[asset_class] = said
+            self.screen.where(f"{asset_class} feed", said)
+
+    def _end(self) -> None:
+        """Stop in the order of the data: feeds, shards, Ray; what they stand on comes after."""
+        self.screen.line("stopping")
+        if ray.is_initialized():
+            _settle([h.stop.remote() for h in self.feeds.values()])
+            _settle([s.save.remote() for shards in self.shards.values() for s in shards])
+            ray.shutdown()
+
+    def _step(self, name: str, work: Callable[[], T], advice: str) -> T:
+        started = time.monotonic()
+        try:
+            value = work()
+        except UsageError:
+            raise
+        except Exception as e:
+            raise UsageError(f"{name}: {e}; {advice}") from e
+        self.screen.step(name, time.monotonic() - started)
+        return value
+
+    def _stop(self, _signal: int, _frame: FrameType | None) -> None:
+        if self.is_stopping:
+            self.screen.line("still stopping; once more to give up")
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.is_stopping = True
+
+
+def _settle(refs: list[Any]) -> None:
+    """Wait for calls, whatever becomes of them."""
+    try:
+        ray.wait(refs, num_returns=len(refs), timeout=STOP_S)
+    except (RayError, ValueError) as e:
+        sys.stderr.write(f"warning: {e}\n")
+
+
+def up(settings: Settings, options: UpOptions) -> None:
+    """Run the system until Ctrl-C."""
+    Path(settings.data_dir).mkdir(parents=True, exist_ok=True)
+    Up(settings, options).run()

@@ -1,0 +1,190 @@
+"""Hand one market's stream on: from frames to deliveries, with bounded queues, gaps and a clean end.
+
+Four tasks. The link's reader only drains the socket into the frame queue; the parser turns frames into bars; the
+deliverer flushes them every few milliseconds; the link's supervisor keeps the connection up.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import numpy as np
+
+from features.market.bars import merge
+from features.market.polygon import Limits, Parsed, parse
+from features.market.types import NS_PER_S, SlotTable
+from ray_apps.ingest.clock import FeedClock
+from ray_apps.ingest.config import FeedConfig
+from ray_apps.ingest.events import Delivery, EventKind, FeedEvent, FeedStats
+from ray_apps.ingest.holes import Holes
+from ray_apps.ingest.link import Link
+from ray_apps.ingest.queue import BarQueue, Frame, FrameQueue
+
+
+class Feed:
+    """One market's stream.
+
+    Parameters
+    ----------
+    config
+        What to read and every limit.
+    deliver
+        Awaited with each flush; while it waits, bars queue up to the bound. What it raises ends the feed.
+    table
+        Numbers the series; grows with what the stream brings.
+    on_event
+        Told what happens; must not wait.
+    in_session
+        Whether the market should print at a feed time, UTC ns; always, if not given.
+    rng
+        Spreads the reconnections of many feeds.
+    """
+
+    def __init__(
+        self,
+        config: FeedConfig,
+        deliver: Callable[[Delivery], Awaitable[None]],
+        table: SlotTable,
+        on_event: Callable[[FeedEvent], None],
+        in_session: Callable[[int], bool] | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._config = config
+        self._deliver = deliver
+        self._table = table
+        self._tell = on_event
+        self.clock = FeedClock(config.speed, config.delay_s, config.is_live)
+        self._limits = Limits(
+            max_frame_bytes=config.max_frame_bytes,
+            future_s=config.future_s * self.clock.future_scale,
+            too_old_s=config.too_old_s,
+        )
+        self._frames = FrameQueue(config.queue_frames, config.queue_bytes)
+        self._bars = BarQueue(config.queue_bars)
+        self._holes = Holes(config.newest_ns)
+        self._stats = FeedStats()
+        self._link = Link(
+            config,
+            take=self._take,
+            drained=self._frames.drained,
+            in_session=lambda: in_session is None or in_session(self.clock.now_or_wall_ns()),
+            tell=on_event,
+            rng=rng or random.Random(),  # noqa: S311  (spreads reconnections, hides nothing)
+        )
+        self._ended = asyncio.Event()
+        self._ended.set()
+
+    async def run(self) -> None:
+        """Read until `stop`; raise `FatalFeedError` when the vendor refuses the key."""
+        self._ended.clear()
+        link = asyncio.create_task(self._link.keep())
+        workers = [asyncio.create_task(self._parse_all()), asyncio.create_task(self._deliver_all())]
+        try:
+            await asyncio.wait([link, *workers], return_when=asyncio.FIRST_COMPLETED)
+            if link.done():
+                await self._hand_on()
+        finally:
+            for task in (link, *workers):
+                task.cancel()
+            results = await asyncio.gather(link, *workers, return_exceptions=True)
+            self._tell_losses()
+            self._ended.set()
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+
+    async def stop(self) -> None:
+        """Close the connection, hand on what was received, and wait for the end."""
+        self._link.stop()
+        await self._ended.wait()
+
+    def stats(self) -> FeedStats:
+        """Give the counters as they are now."""
+        oldest = self._frames.oldest
+        waiting_s = 0.0 if oldest is None else (time.monotonic_ns() - oldest.monotonic_ns) / NS_PER_S
+        return replace(
+            self._stats,
+            errors=dict(self._stats.errors),
+            sessions=self._link.sessions,
+            reconnects=max(0, self._link.sessions - 1),
+            cooldowns=self._link.cooldowns,
+            is_connected=self._link.is_connected,
+            blind_s=self._link.blind_s,
+            refused=self._link.refused,
+            queue_frames=len(self._frames),
+            queue_bytes=self._frames.bytes,
+            queue_bars=self._bars.bars,
+            shed_frames=self._frames.shed,
+            shed_bars=self._bars.shed,
+            lag_s=max(self._stats.lag_s, waiting_s),
+            newest_ns=self._holes.newest_ns,
+        )
+
+    def _take(self, data: bytes, session: int) -> None:
+        """Queue a frame: all that the reader does."""
+        self._frames.put(Frame(data, time.time_ns(), time.monotonic_ns(), session))
+
+    async def _parse_all(self) -> None:
+        """Turn frames into queued bars, noting what is lost between them."""
+        session = 0
+        while True:
+            frame, lost = await self._frames.get()
+            if lost:
+                self._holes.lose("shed_frames", lost)
+            if session not in (0, frame.session):
+                self._holes.lose("reconnect")
+            session = frame.session
+            parsed = parse(frame.data, self._table, self.clock.now_ns(), frame.recv_ns, self._limits)
+            self._count(frame, parsed)
+            for status in parsed.statuses:
+                self._link.hear(session, status)
+            self._tell_time(parsed)
+            await self._bars.put(parsed.batches)
+            await asyncio.sleep(0)  # the reader's turn
+
+    def _count(self, frame: Frame, parsed: Parsed) -> None:
+        self._stats.frames += 1
+        self._stats.bytes += len(frame.data)
+        self._stats.ignored += parsed.ignored
+        for reason, count in parsed.errors.items():
+            self._stats.errors[reason] = self._stats.errors.get(reason, 0) + count
+
+    def _tell_time(self, parsed: Parsed) -> None:
+        """Move the clock on, close holes, and doubt the clock where frames contradict it."""
+        for hole in self._holes.see(parsed.batches):
+            self._gap(hole.cause, hole.from_ns, hole.to_ns, hole.count)
+        if parsed.batches:
+            self.clock.observe(np.concatenate([b.ts_end for b in parsed.batches]))
+        accepted = sum(map(len, parsed.batches))
+        if self.clock.contradict(parsed.errors["future"], parsed.errors["too_old"], accepted):
+            self._holes.forget()
+            self._tell(FeedEvent(EventKind.CLOCK_RESET, time.time_ns(), "the bars contradicted the feed's clock"))
+
+    async def _deliver_all(self) -> None:
+        """Flush what is parsed, as it becomes due."""
+        while True:
+            batches = await self._bars.take(self._config.flush_s, self._config.flush_bars)
+            self._tell_losses()
+            oldest_ns, newest_ns = min(b.recv_ns for b in batches), max(b.recv_ns for b in batches)
+            await self._deliver(Delivery(merge(batches), self.clock.now_ns(), newest_ns))
+            self._stats.bars += sum(map(len, batches))
+            self._stats.lag_s = max(0.0, (time.time_ns() - oldest_ns) / NS_PER_S)
+
+    async def _hand_on(self) -> None:
+        """After the last frame: parse and deliver what is left, for a bounded time."""
+        try:
+            async with asyncio.timeout(self._config.close_timeout_s):
+                await self._frames.drained(self._config.close_timeout_s)
+                await self._bars.drained()
+        except TimeoutError:
+            return
+
+    def _tell_losses(self) -> None:
+        loss = self._bars.losses()
+        if loss is not None:
+            self._gap("shed_bars", loss.from_ns, loss.to_ns, loss.bars)
+
+    def _gap(self, cause: str, from_ns: int, to_ns: int, count: int) -> None:
+        self._tell(FeedEvent(EventKind.GAP, time.time_ns(), cause, from_ns, to_ns, count=count))

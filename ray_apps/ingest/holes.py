@@ -1,0 +1,75 @@
+"""Keep the books on what the stream lost: from the newest window known to the first one after the loss."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from features.market.types import BarBatch
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """Bars that may be missing: windows in the half-open span, and single bars of those that ended at its start.
+
+    Attributes
+    ----------
+    cause
+        restart, reconnect, shed_frames or clock_reset.
+    from_ns, to_ns
+        Newest window end before the loss and first new window start after it, UTC ns.
+    count
+        Frames lost, where known.
+    """
+
+    cause: str
+    from_ns: int
+    to_ns: int
+    count: int = 0
+
+
+class Holes:
+    """The newest window end seen, and the holes whose end is not known yet.
+
+    Parameters
+    ----------
+    newest_ns
+        Newest window end known from an earlier run, 0 for none.
+    """
+
+    def __init__(self, newest_ns: int = 0) -> None:
+        self.newest_ns = newest_ns
+        self._open: list[Hole] = []
+        if newest_ns:
+            self.lose("restart")
+
+    def lose(self, cause: str, count: int = 0) -> None:
+        """Open a hole at the newest window known; before the first bar there is nothing to miss."""
+        if self.newest_ns:
+            self._open.append(Hole(cause, self.newest_ns, self.newest_ns, count))
+
+    def forget(self) -> None:
+        """Start afresh: what was taken for the newest window was wrong."""
+        self.newest_ns = 0
+        self._open.clear()
+
+    def see(self, batches: Iterable[BarBatch]) -> list[Hole]:
+        """Take note of bars; give the holes that the first new window among them closes.
+
+        A correction or a straggler of a window that ended before is not new and closes nothing.
+        """
+        closed: list[Hole] = []
+        newest = self.newest_ns
+        first = 0
+        for batch in batches:
+            fresh = batch.ts_end > self.newest_ns
+            if not fresh.any():
+                continue
+            start = int(np.min(batch.ts[fresh]))
+            first = min(first, start) if first else start
+            newest = max(newest, int(np.max(batch.ts_end)))
+        if newest > self.newest_ns:
+            closed = [Hole(h.cause, h.from_ns, max(h.from_ns, first), h.count) for h in self._open]
+            self._open.clear()
+            self.newest_ns = newest
+        return closed

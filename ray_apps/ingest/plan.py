@@ -1,0 +1,42 @@
+"""Everything one feed is told, as plain data that travels to its process."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from features.decisions.config import DetectionConfig
+from features.market.types import AssetClass
+from ray_apps.ingest.config import FeedConfig
+
+
+@dataclass(frozen=True, slots=True)
+class WarmPlan:
+    """History of a source that knows its own past: a synthetic tape before `until_ns`."""
+
+    n_symbols: int
+    seed: int
+    per_day: int
+    days: int
+    until_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class FeedPlan:
+    """One asset class's feed: where it reads, what it writes, who else may take over."""
+
+    feed: FeedConfig
+    host: str
+    tier: str
+    holder: str
+    dsn: str
+    checkpoints: Path
+    n_shards: int
+    primary_bar_s: int
+    activity: str
+    detection: DetectionConfig
+    checkpoint_s: float
+    warm: WarmPlan | None = None
+
+    @property
+    def asset_class(self) -> AssetClass:
+        """The market."""
+        return self.feed.asset_class

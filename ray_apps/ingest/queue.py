@@ -1,0 +1,178 @@
+"""Hold what waits between the socket and the shards, bounded: what does not fit is shed and counted."""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from features.market.types import BarBatch
+
+SECOND_S = 1  # the bar length that goes first
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One message as it came, with both clocks and the number of the connection it came on."""
+
+    data: bytes
+    recv_ns: int
+    monotonic_ns: int
+    session: int
+
+
+class FrameQueue:
+    """Frames received and not parsed, bounded by number and bytes: the oldest go when it is full.
+
+    One reader puts, one parser gets; putting never waits.
+    """
+
+    def __init__(self, max_frames: int, max_bytes: int) -> None:
+        self._max_frames = max_frames
+        self._max_bytes = max_bytes
+        self._frames: deque[Frame] = deque()
+        self._ready = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._lost = 0
+        self.bytes = 0
+        self.shed = 0
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    @property
+    def oldest(self) -> Frame | None:
+        """The frame that waits longest."""
+        return self._frames[0] if self._frames else None
+
+    def put(self, frame: Frame) -> None:
+        """Add a frame, dropping the oldest ones for which there is no room."""
+        self._frames.append(frame)
+        self.bytes += len(frame.data)
+        while len(self._frames) > 1 and (len(self._frames) > self._max_frames or self.bytes > self._max_bytes):
+            self.bytes -= len(self._frames.popleft().data)
+            self._lost += 1
+            self.shed += 1
+        self._idle.clear()
+        self._ready.set()
+
+    async def get(self) -> tuple[Frame, int]:
+        """Wait for the oldest frame; with it comes how many were lost just before it."""
+        while not self._frames:
+            self._idle.set()  # who asks again is done with what it got
+            self._ready.clear()
+            await self._ready.wait()
+        frame = self._frames.popleft()
+        self.bytes -= len(frame.data)
+        lost, self._lost = self._lost, 0
+        return frame, lost
+
+    async def drained(self, timeout_s: float) -> bool:
+        """Wait until every frame put is got and done with; False if the time is up before."""
+        try:
+            await asyncio.wait_for(self._idle.wait(), timeout_s)
+        except TimeoutError:
+            return False
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Shed:
+    """Second bars that were lost: how many, and the span of their windows, UTC ns."""
+
+    bars: int
+    from_ns: int
+    to_ns: int
+
+    def join(self, other: "Shed | None") -> "Shed":
+        """Give both losses as one."""
+        if other is None:
+            return self
+        return Shed(self.bars + other.bars, min(self.from_ns, other.from_ns), max(self.to_ns, other.to_ns))
+
+
+class BarQueue:
+    """Bars parsed and not delivered, bounded: second bars are shed first, for minutes the parser waits."""
+
+    def __init__(self, max_bars: int) -> None:
+        self._max_bars = max_bars
+        self._batches: deque[BarBatch] = deque()
+        self._grown = asyncio.Event()
+        self._shrunk = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._loss: Shed | None = None
+        self.bars = 0
+        self.shed = 0
+
+    async def put(self, batches: Sequence[BarBatch]) -> None:
+        """Add the bars of a frame; wait for room where shedding second bars does not make enough."""
+        for batch in batches:
+            while self.bars and self.bars + len(batch) > self._max_bars:
+                if self._drop_oldest_seconds():
+                    continue
+                if batch.bar_s == SECOND_S:
+                    self._drop(batch)
+                    break
+                self._shrunk.clear()
+                await self._shrunk.wait()
+            else:
+                self._batches.append(batch)
+                self.bars += len(batch)
+                self._idle.clear()
+                self._grown.set()
+
+    async def take(self, flush_s: float, flush_bars: int) -> list[BarBatch]:
+        """Wait for bars, then until there are `flush_bars` or `flush_s` have passed; give at most that many.
+
+        (More only where a single batch has more.)
+        """
+        while not self._batches:
+            self._idle.set()
+            self._grown.clear()
+            await self._grown.wait()
+        if self.bars < flush_bars:
+            await self._fill(flush_s, flush_bars)
+        taken = [self._pop()]
+        count = len(taken[0])
+        while self._batches and count + len(self._batches[0]) <= flush_bars:
+            taken.append(self._pop())
+            count += len(taken[-1])
+        self._shrunk.set()
+        return taken
+
+    async def drained(self) -> None:
+        """Wait until every bar put is taken and done with."""
+        await self._idle.wait()
+
+    def losses(self) -> Shed | None:
+        """Give what was shed since the last call."""
+        loss, self._loss = self._loss, None
+        return loss
+
+    async def _fill(self, flush_s: float, flush_bars: int) -> None:
+        """Wait until enough bars are there or the time is up."""
+        try:
+            async with asyncio.timeout(flush_s):
+                while self.bars < flush_bars:
+                    self._grown.clear()
+                    await self._grown.wait()
+        except TimeoutError:
+            return
+
+    def _pop(self) -> BarBatch:
+        batch = self._batches.popleft()
+        self.bars -= len(batch)
+        return batch
+
+    def _drop(self, batch: BarBatch) -> None:
+        self.shed += len(batch)
+        self._loss = Shed(len(batch), int(batch.ts.min()), int(batch.ts_end.max())).join(self._loss)
+
+    def _drop_oldest_seconds(self) -> bool:
+        """Drop the oldest batch of second bars, if there is one."""
+        for i, batch in enumerate(self._batches):
+            if batch.bar_s == SECOND_S:
+                del self._batches[i]
+                self.bars -= len(batch)
+                self._drop(batch)
+                return True
+        return False

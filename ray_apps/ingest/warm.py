@@ -1,0 +1,34 @@
+"""Give the bars from before a feed's start, day by day, as blocks over the feed's slots."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from features.block import BarBlock
+from features.market.types import I32, NS_PER_S, AssetClass, SlotTable
+from features.synthetic.schedule import InjectedTape
+from features.synthetic.tape import Tape, TapeConfig
+from ray_apps.ingest.plan import WarmPlan
+
+MINUTE_NS = 60 * NS_PER_S
+DAY_NS = 86_400 * NS_PER_S
+
+
+def blocks(plan: WarmPlan, asset_class: AssetClass, table: SlotTable) -> Iterator[BarBlock]:
+    """Give the minutes before `plan.until_ns`, 24 hours of the tape at a time, without empty rows."""
+    tape = Tape(TapeConfig(asset_class, plan.n_symbols, plan.seed))
+    played = InjectedTape(tape, plan.per_day)
+    slots = np.array([table.slot(name, 60) for name in tape.symbols], dtype=np.int32)
+    until = plan.until_ns // MINUTE_NS * MINUTE_NS
+    for back in range(plan.days, 0, -1):
+        yield from _part(played, slots, until - back * DAY_NS, DAY_NS // MINUTE_NS)
+
+
+def _part(tape: InjectedTape, slots: I32, start_ns: int, n_minutes: int) -> Iterator[BarBlock]:
+    made = tape.block(start_ns, n_minutes)
+    rows = np.flatnonzero(made.present.any(axis=1))
+    if not len(rows):
+        return
+    t = made.take(rows)
+    ts = np.broadcast_to(t.ts[:, None], t.close.shape)
+    yield BarBlock(slots, ts, t.open, t.high, t.low, t.close, t.volume, t.trades, 60)

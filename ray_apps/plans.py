@@ -1,0 +1,127 @@
+"""Turn the settings into what each actor is told: plain data, no environment behind it."""
+
+import os
+import socket
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+from features.catalog import schema_hash
+from features.decisions.config import DetectionConfig, DetectorRule
+from features.market.types import AssetClass
+from ray_apps.config import Kind
+from ray_apps.ingest.config import FeedConfig
+from ray_apps.ingest.plan import FeedPlan, WarmPlan
+from ray_apps.ingest.tiers import entitlement
+from ray_apps.settings import Settings
+from ray_apps.shards.shard import ShardConfig
+
+SIMULATOR_KEY = "sim-advanced"
+
+
+def detection(settings: Settings) -> DetectionConfig:
+    """Give the stages' settings."""
+    d, spike = settings.detectors, settings.detectors.volume_spike
+    rules = {}
+    for kind in Kind:
+        section = getattr(d, kind)
+        rules[kind.value] = DetectorRule(
+            share=getattr(section, "share", None), enabled=section.enabled,
+            min_deviation=getattr(section, "min_deviation", 0.0), direction=getattr(section, "direction", "both"),
+        )  # fmt: skip
+    return DetectionConfig(
+        budget=settings.budget.episodes_per_symbol_day,
+        cooldown_s=int(settings.budget.cooldown_min * 60),
+        notifications_per_day=settings.budget.notifications_per_day,
+        min_price=settings.universe.min_price,
+        min_dollar_volume=settings.universe.min_dollar_volume,
+        volume_min_ratio=spike.min_ratio,
+        volume_classic=spike.classic,
+        rules=rules,
+    )
+
+
+def primary_bar_s(settings: Settings) -> int:
+    """Give the bar length that decides: the longest that is read."""
+    return max(settings.bar_lengths)
+
+
+def simulated_feed(settings: Settings, asset_class: AssetClass, ws: str, speed: float) -> FeedConfig:
+    """Give the feed of a class from the simulator at `ws` (host:port)."""
+    return FeedConfig(
+        asset_class, f"ws://{ws}/{asset_class}", SIMULATOR_KEY, settings.bar_lengths,
+        _names(settings, asset_class), speed=speed, silence_s=float("inf"),
+    )  # fmt: skip
+
+
+def vendor_feed(settings: Settings, asset_class: AssetClass) -> FeedConfig | None:
+    """Give the feed of a class from the vendor; None where the plan has no stream."""
+    plan = entitlement(asset_class, settings.polygon.tier(asset_class))
+    key = settings.polygon.api_key
+    if plan.feed_host is None or key is None:
+        return None
+    host = settings.polygon.ws_host or f"{plan.feed_host}.polygon.io"
+    scheme = "wss" if settings.polygon.ws_secure else "ws"
+    return FeedConfig(
+        asset_class, f"{scheme}://{host}/{asset_class}", key.get_secret_value(), settings.bar_lengths,
+        _names(settings, asset_class), delay_s=float(plan.delay_s or 0), is_live=True,
+    )  # fmt: skip
+
+
+def _names(settings: Settings, asset_class: AssetClass) -> tuple[str, ...]:
+    listed: tuple[str, ...] = getattr(settings.universe.symbols, asset_class.value)
+    return tuple(name.removeprefix(f"{asset_class}:") for name in listed)
+
+
+def feed_plan(settings: Settings, feed: FeedConfig, dsn: str, warm: WarmPlan | None, activity: str) -> FeedPlan:
+    """Give all a feed's process needs."""
+    bounds = replace(feed, newest_ns=0)
+    return FeedPlan(
+        feed=bounds,
+        host=feed.url.split("/")[2],
+        tier=settings.polygon.tier(feed.asset_class).value if feed.is_live else "simulated",
+        holder=f"{socket.gethostname()}:{os.getpid()}",
+        dsn=dsn,
+        checkpoints=checkpoint_folder(settings),
+        n_shards=settings.shards,
+        primary_bar_s=primary_bar_s(settings),
+        activity=activity,
+        detection=detection(settings),
+        checkpoint_s=settings.checkpoint_s,
+        warm=warm,
+    )
+
+
+def shard_config(settings: Settings, asset_class: AssetClass, shard: int, dsn: str, activity: str) -> ShardConfig:
+    """Give all a shard's process needs."""
+    return ShardConfig(
+        asset_class=asset_class,
+        shard=shard,
+        n_shards=settings.shards,
+        primary_bar_s=primary_bar_s(settings),
+        activity=activity,
+        dsn=dsn,
+        checkpoints=checkpoint_folder(settings),
+        detection=detection(settings),
+        versions={"tapewatch": version("tapewatch"), "features": schema_hash()},
+        sinks=stream_sinks(settings),
+    )
+
+
+def stream_sinks(settings: Settings) -> tuple[str, ...]:
+    """Give the sinks that get every anomaly of a symbol's own."""
+    return ("redis",) if settings.sinks.redis.enabled else ()
+
+
+def notification_sinks(settings: Settings) -> tuple[str, ...]:
+    """Give the sinks that get notifications."""
+    chosen = {
+        "console": settings.sinks.console.enabled, "redis": settings.sinks.redis.enabled,
+        "webhook": settings.sinks.webhook.url is not None,
+    }  # fmt: skip
+    return tuple(name for name, is_on in chosen.items() if is_on)
+
+
+def checkpoint_folder(settings: Settings) -> Path:
+    """Give where checkpoints are kept."""
+    return settings.data_dir / "checkpoints"

@@ -1,0 +1,37 @@
+"""What a person sees in the terminal of `tapewatch up`."""
+
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from features.market.types import NS_PER_S, AssetClass
+
+BARS_A_LOOK = 4
+"""Bars shown per look and class: a sample, so that one sees it live and can still read."""
+
+
+class Screen:
+    """Writes lines; colours them where the output is a terminal."""
+
+    def __init__(self) -> None:
+        self._is_terminal = sys.stdout.isatty()
+        self._shown = 0
+
+    def line(self, text: str) -> None:
+        """Write a line."""
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+    def step(self, name: str, seconds: float) -> None:
+        """Say that a part is up."""
+        self.line(f"  {name:<12} up in {seconds:4.1f} s")
+
+    def where(self, name: str, place: str) -> None:
+        """Say where a part is, or how it is."""
+        self.line(f"  {name:<12} {place}")
+
+    def bars(self, asset_class: AssetClass, bars: Sequence[tuple[int, str, float, float, int]]) -> None:
+        """Show a few of the bars."""
+        for _, symbol, close, volume, ts in bars[:BARS_A_LOOK]:
+            when = datetime.fromtimestamp(ts / NS_PER_S, UTC)
+            self.line(f"{symbol:<9}{close:>12,.2f}  vol {volume:>12,.0f}  {when:%H:%M:%S}")
