@@ -50,7 +50,7 @@ def last_session(today: date) -> int:
     """Give 10:31:50 New York of the last trading day before `today`, UTC ns.
 
     >>> last_session(date(2026, 11, 22)) // NS_PER_S
-    1763739110
+    1795188710
     """
     day = today - timedelta(days=1)
     while day.weekday() >= 5 or is_holiday(day.toordinal() - date(1970, 1, 1).toordinal()):
