@@ -352,3 +352,5 @@ class SimulatorConfig(Section):
     """Market seconds per second: a minute closes every 6 s."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 7
     """The tape is a function of it."""
+    per_day: Annotated[int, Field(ge=0, le=10_000)] = 40
+    """Injected anomalies per day and asset class: at speed 10 one every few minutes is seen."""
