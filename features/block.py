@@ -57,11 +57,11 @@ def block_of(batch: BarBatch, revise: Bool | None = None) -> BarBlock:
 
 def rows_of(block: BarBlock, start: int, stop: int) -> BarBlock:
     """Give rows [start, stop) of time as a block of their own, without copying."""
-    columns = (
-        getattr(block, name)[start:stop]
-        for name in ("ts", "open", "high", "low", "close", "volume", "trades")
-    )
-    return BarBlock(block.slot, *columns, bar_s=block.bar_s)
+    at = slice(start, stop)
+    return BarBlock(
+        block.slot, block.ts[at], block.open[at], block.high[at], block.low[at], block.close[at], block.volume[at],
+        block.trades[at], block.bar_s,
+    )  # fmt: skip
 
 
 def columns_of(block: BarBlock, mine: Bool) -> BarBlock:

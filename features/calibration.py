@@ -49,10 +49,10 @@ class Tail:
 def tail_p(score: float, knee: float, exponent: float) -> float:
     """Give p of one score."""
     if np.isnan(score):
-        return np.nan
+        return math.nan
     if score > knee:
-        return max(KNEE_P * (score / knee) ** -exponent, 1e-300)
-    return KNEE_P ** (max(score, 0.0) / knee)
+        return max(KNEE_P * math.pow(score / knee, -exponent), 1e-300)
+    return math.pow(KNEE_P, max(score, 0.0) / knee)
 
 
 @kernel

@@ -9,8 +9,8 @@ from features import catalog
 from features.block import BarBlock
 from features.catalog import CATALOG
 from features.families.activity import ActivityFamily
-from features.families.cross_section import CrossSectionFamily
-from features.families.fault import FaultFamily
+from features.families.cross_section import Closes, CrossSectionFamily
+from features.families.fault import LEVEL, FaultFamily
 from features.families.gap import GapFamily
 from features.families.horizon import HorizonFamily
 from features.families.profile import profile
@@ -19,6 +19,7 @@ from features.families.table import Table
 from features.families.trials import TrialsFamily
 from features.families.volatility import VolatilityFamily
 from features.families.window import WindowFamily, Windows
+from features.jit import kernel
 from features.market.types import F64, I64, U8, AssetClass, Bool
 
 HORIZON_S = 3_600
@@ -26,6 +27,9 @@ HORIZON_S = 3_600
 SESSION_S = 390 * 60
 """A regular New York session."""
 DAY_S = 86_400
+SOURCES = ("activity", "returns", "volatility", "gap", "cross_section")
+"""The families that say why a column has no value; before the close the last of them says nothing."""
+SOURCE_OF = np.array([SOURCES.index(spec.family) for spec in CATALOG])
 
 
 class Observation(NamedTuple):
@@ -83,9 +87,7 @@ class FeatureState:
         self.returns = ReturnsFamily(p)
         self.volatility = VolatilityFamily()
         self.gap = GapFamily(shape.session_windows)
-        self.trials = TrialsFamily(
-            sessions=shape.asset_class.has_sessions, session_windows=shape.session_windows
-        )
+        self.trials = TrialsFamily(sessions=shape.asset_class.has_sessions, session_windows=shape.session_windows)
         self.horizon = HorizonFamily(shape.window_s, HORIZON_S)
         self.cross_section = CrossSectionFamily()
 
@@ -107,44 +109,42 @@ class FeatureState:
         t, n = block.shape
         revise = np.zeros(n, dtype=np.bool_) if block.revise is None else block.revise
         activity = block.trades if self.shape.activity == "trades" else block.volume
-        x = np.full((t, n, len(CATALOG)), np.nan)
         code = self.fault.fold(rows, block, revise)
         w = self.window.fold(rows, block, activity, code, revise)
-        self._fold_activity(rows, w, x)
-        returns = self.returns.fold(rows, w)
-        for j, column in enumerate(
-            (catalog.MOVE, catalog.UP_Z, catalog.DOWN_Z, catalog.MOVE_Z, catalog.RETURN_SD)
-        ):
-            x[:, :, column] = returns[j]
-        if "volatility" in self.only:
-            x[:, :, catalog.VOLATILITY_RATIO] = self.volatility.fold(rows, w, returns[3])
+        x = np.full((t, n, len(CATALOG)), np.nan)
+        why = np.full((len(SOURCES), t, n), catalog.UNDEFINED, dtype=np.uint8)
+        self._fold_activity(rows, w, x, why[0])
+        self._fold_returns(rows, w, block.open, x, why)
         sessions = self.shape.asset_class.has_sessions
-        if sessions:
-            unit = returns[4] / self.returns.profile.vol[w.minute]
-            x[:, :, catalog.GAP], x[:, :, catalog.GAP_Z] = self.gap.fold(rows, w, block.open, unit)
-        move = self.horizon.fold(
-            rows, w.present, w.ok, revise, w.new_day & sessions, block.open, block.close, w.end
-        )
+        reset = (w.new_day & sessions) | (code == LEVEL)
+        move = self.horizon.fold(rows, w, reset, block.open, block.close)
         trials = self.trials.fold(rows, w) if "trials" in self.only else np.full((t, n), np.nan)
-        return Observation(x, self._reasons(x, w, activity), code, trials, w, *move)
+        reason = np.empty(x.shape, dtype=np.uint8)
+        _fill_reasons(x, why, w.present, SOURCE_OF, reason)
+        return Observation(x, reason, code, trials, w, *move)
 
-    def _fold_activity(self, rows: I64, w: Windows, x: F64) -> None:
+    def _fold_activity(self, rows: I64, w: Windows, x: F64, why: U8) -> None:
         if "activity" not in self.only:
             return
-        z, expected = self.activity.fold(rows, w)
+        x[:, :, catalog.ACTIVITY_Z], expected = self.activity.fold(rows, w, why)
         x[:, :, catalog.ACTIVITY] = w.activity
         x[:, :, catalog.ACTIVITY_RATIO] = w.activity / expected
-        x[:, :, catalog.ACTIVITY_Z] = z
 
-    def _reasons(self, x: F64, w: Windows, activity: F64) -> U8:
-        reason = np.where(np.isnan(x), np.uint8(catalog.WARMING), np.uint8(0)).astype(np.uint8)
-        return reason
+    def _fold_returns(self, rows: I64, w: Windows, open_: F64, x: F64, why: U8) -> None:
+        """Fill the columns of the returns and of what is told from them: volatility and gap."""
+        returns = self.returns.fold(rows, w, why[1])
+        for j, column in enumerate((catalog.MOVE, catalog.UP_Z, catalog.DOWN_Z, catalog.MOVE_Z, catalog.RETURN_SD)):
+            x[:, :, column] = returns[j]
+        if "volatility" in self.only:
+            x[:, :, catalog.VOLATILITY_RATIO] = self.volatility.fold(rows, w, returns[3], why[2])
+        if self.shape.asset_class.has_sessions:
+            unit = returns[4] / self.returns.profile.vol[w.minute]
+            x[:, :, catalog.GAP], x[:, :, catalog.GAP_Z] = self.gap.fold(rows, w, open_, unit, why[3])
 
-    def close(self, rows: I64, present: Bool, revise: Bool, move: F64, reach: F64, market: F64) -> F64:
-        """Fold closed windows: give [3, T, N] residual, its z and beta against the market's move [T]."""
-        return self.cross_section.fold(
-            rows, present, present & np.isfinite(move), revise, move, reach, market
-        )
+    def close(self, rows: I64, closes: Closes) -> tuple[F64, U8]:
+        """Fold closed windows: give [3, T, N] residual, its z and beta, and why they are NaN, [T, N]."""
+        why = np.full(closes.present.shape, catalog.ABSENT, dtype=np.uint8)
+        return self.cross_section.fold(rows, closes, why), why
 
     def snapshot(self) -> dict[str, F64]:
         """Give every array of the state, keyed `family.array`."""
@@ -164,3 +164,17 @@ class FeatureState:
     def nbytes_per_row(self) -> int:
         """Bytes one series takes."""
         return sum(table.nbytes_per_row for table in self.tables.values())
+
+
+@kernel
+def _fill_reasons(x: F64, why: U8, present: Bool, source_of: I64, reason: U8) -> None:
+    """Fill `reason` [T, N, F]: 0 where `x` has a value, absent where there is no bar, else what its source says."""
+    for t in range(x.shape[0]):
+        for n in range(x.shape[1]):
+            for f in range(x.shape[2]):
+                if not np.isnan(x[t, n, f]):
+                    reason[t, n, f] = catalog.VALUE
+                elif not present[t, n]:
+                    reason[t, n, f] = catalog.ABSENT
+                else:
+                    reason[t, n, f] = why[source_of[f], t, n]

@@ -85,8 +85,10 @@ class Anomalies:
     @classmethod
     def none(cls, n_features: int, n_kinds: int = len(KINDS)) -> "Anomalies":
         """Give no anomalies."""
-        ints = [np.empty(0, dtype=t) for t in (np.int32, np.int64, np.int64, np.uint8, np.uint8)]
-        floats = [np.empty(0) for _ in range(5)]
+        empty = np.empty(0)
         return cls(
-            *ints, *floats, np.empty(0, dtype=np.uint8), np.empty((0, n_features)), np.empty((0, n_kinds))
-        )
+            slot=empty.astype(np.int32), ts=empty.astype(np.int64), end=empty.astype(np.int64),
+            kind=empty.astype(np.uint8), own_kind=empty.astype(np.uint8), score=empty, p_value=empty, rate=empty,
+            direction=empty, price=empty, state=empty.astype(np.uint8), x=np.empty((0, n_features)),
+            scores=np.empty((0, n_kinds)),
+        )  # fmt: skip

@@ -5,6 +5,7 @@ and given back once a day, the ratio of nominal to realised peaks rescales every
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,37 +21,59 @@ HALFLIFE_DAYS = 20.0
 MIN_SERIES = 4
 """Fewer series tell too little about how busy windows cluster."""
 
-BUCKET, SMALLEST, BEFORE, DAY = range(4)
+BUCKET, SMALLEST, DAY = range(3)
+UNDO = 3
+GAVE_PEAK, GAVE_SERIES = 6, 7
+WIDTH = 8
+"""Columns of a series: its half-hour, the smallest rate in it, its day; the same before the newest bar; what that bar
+added to the totals."""
+
+
+class Rates(NamedTuple):
+    """Smallest rates [T, N] of bars with their ends and days; `revise` [N] as in `Windows`."""
+
+    present: Bool
+    ok: Bool
+    revise: Bool
+    end: I64
+    day: I64
+    rate: F64
 
 
 @kernel
-def fold_peaks(
-    rows: I64, ok: Bool, revise: Bool, end: I64, day: I64, rate: F64, first_day: int, state: F64, totals: F64
-) -> None:  # noqa: E501
-    """Fold rates [T, N] into `state` [S, 4]; add finished peaks and series seen to `totals` [days, 2].
+def fold_peaks(rows: I64, bars: Rates, first_day: int, state: F64, totals: F64) -> None:
+    """Fold rates into `state` [S, WIDTH]; add finished peaks and series seen to `totals` [days, 2].
 
     A peak is credited to the day on which it became known: that of the first bar after its half-hour.
     """
     for n in range(rows.shape[0]):
         s = state[rows[n]]
-        for t in range(ok.shape[0]):
-            if not ok[t, n] or math.isinf(rate[t, n]):
+        for t in range(bars.ok.shape[0]):
+            if not bars.present[t, n]:
                 continue
-            if revise[n]:
-                s[SMALLEST] = min(s[BEFORE], rate[t, n])
+            rate, day = bars.rate[t, n], bars.day[t, n]
+            total = totals[day - first_day]
+            if bars.revise[n]:
+                total[0] -= s[GAVE_PEAK]
+                total[1] -= s[GAVE_SERIES]
+                s[:UNDO] = s[UNDO : 2 * UNDO]
+            else:
+                s[UNDO : 2 * UNDO] = s[:UNDO]
+            s[GAVE_PEAK] = s[GAVE_SERIES] = 0.0
+            if not bars.ok[t, n] or math.isinf(rate):
                 continue
-            bucket = float((end[t, n] - 1) // PEAK_NS)
-            at = day[t, n] - first_day
-            if day[t, n] != s[DAY]:
-                s[DAY] = day[t, n]
-                totals[at, 1] += 1.0
+            if day != s[DAY]:
+                s[DAY] = day
+                s[GAVE_SERIES] = 1.0
+            bucket = float((bars.end[t, n] - 1) // PEAK_NS)
             if bucket != s[BUCKET]:
                 if s[BUCKET] > 0.0 and s[SMALLEST] < PEAK_RATE:
-                    totals[at, 0] += 1.0
+                    s[GAVE_PEAK] = 1.0
                 s[BUCKET] = bucket
                 s[SMALLEST] = math.inf
-            s[BEFORE] = s[SMALLEST]
-            s[SMALLEST] = min(s[SMALLEST], rate[t, n])
+            s[SMALLEST] = min(s[SMALLEST], rate)
+            total[0] += s[GAVE_PEAK]
+            total[1] += s[GAVE_SERIES]
 
 
 class Rescale:

@@ -14,27 +14,27 @@ KINDS = (
 
 
 class Detector(Protocol):
-    """Scores rows of X. Higher is more anomalous; NaN is not ready; scoring never changes anything.
+    """Scores rows of X. Higher is more anomalous; NaN is not ready; scoring never changes anything."""
 
-    Attributes
-    ----------
-    kind
-        What it calls.
-    tail
-        The frozen tail that turns its score into a p-value.
-    share
-        The part of the budget it may spend by default.
-    at_close
-        Whether it needs the columns known only when the window closes.
-    columns
-        The columns of X it reads, the ones that explain its score.
-    """
+    @property
+    def kind(self) -> str:
+        """What it calls."""
 
-    kind: str
-    tail: Tail
-    share: float
-    at_close: bool
-    columns: tuple[int, ...]
+    @property
+    def tail(self) -> Tail:
+        """The frozen tail that turns its score into a p-value."""
+
+    @property
+    def share(self) -> float:
+        """The part of the budget it may spend by default."""
+
+    @property
+    def at_close(self) -> bool:
+        """Whether it needs the columns known only when the window closes."""
+
+    @property
+    def columns(self) -> tuple[int, ...]:
+        """The columns of X it reads, the ones that explain its score."""
 
     def score(self, x: F64) -> F64:
         """Give the score [...] of features [..., F]."""

@@ -11,13 +11,15 @@ from features.market.types import F64
 MOVE_SCALE = 2.75
 """Puts the heavy tail of moves on the scale of activity; 2.5 to 3 is flat."""
 
+TAIL = Tail(1.29, 3.7)
+
 
 @dataclass(frozen=True, slots=True)
 class Burst:
     """min(activity z, move z / 2.75): only what is extreme in both scores high."""
 
     kind: str = "burst_up"
-    tail: Tail = Tail(1.29, 3.7)
+    tail: Tail = TAIL
     share: float = 0.70
     at_close: bool = False
     column: int = catalog.UP_Z

@@ -11,13 +11,15 @@ from features.market.types import F64
 TRIAL_S = 600.0
 """Its windows slide over an hour: one independent trial per ten minutes."""
 
+TAIL = Tail(2.9, 3.2)
+
 
 @dataclass(frozen=True, slots=True)
 class CorrelationBreak:
     """The size of the residual's z, known when the window closes."""
 
     kind: str = "correlation_break"
-    tail: Tail = Tail(2.9, 3.2)
+    tail: Tail = TAIL
     share: float = 0.05
     at_close: bool = True
     columns: tuple[int, ...] = (catalog.RESIDUAL, catalog.RESIDUAL_Z, catalog.BETA)

@@ -8,13 +8,15 @@ from features import catalog
 from features.calibration import Tail
 from features.market.types import F64
 
+TAIL = Tail(2.9, 3.2)
+
 
 @dataclass(frozen=True, slots=True)
 class Gap:
     """The size of the overnight z."""
 
     kind: str = "gap"
-    tail: Tail = Tail(2.9, 3.2)
+    tail: Tail = TAIL
     share: float = 0.05
     at_close: bool = False
     columns: tuple[int, ...] = (catalog.GAP, catalog.GAP_Z)
@@ -33,6 +35,4 @@ class Gap:
 
     def reading(self, x: F64) -> str:
         """Say the gap."""
-        return (
-            f"opened {100 * np.expm1(x[catalog.GAP]):+.1f} %, {abs(x[catalog.GAP_Z]):.1f} sd of its mornings"
-        )
+        return f"opened {100 * np.expm1(x[catalog.GAP]):+.1f} %, {abs(x[catalog.GAP_Z]):.1f} sd of its mornings"

@@ -8,13 +8,15 @@ from features import catalog
 from features.calibration import Tail
 from features.market.types import F64
 
+TAIL = Tail(2.9, 3.2)
+
 
 @dataclass(frozen=True, slots=True)
 class PriceMove:
     """The larger of the up and down z."""
 
     kind: str = "price_move"
-    tail: Tail = Tail(2.9, 3.2)
+    tail: Tail = TAIL
     share: float = 0.05
     at_close: bool = False
     columns: tuple[int, ...] = (catalog.UP_Z, catalog.DOWN_Z)

@@ -11,13 +11,15 @@ from features.market.types import F64
 TRIAL_WINDOWS = 10.0
 """The short volatility has a half-life of ten windows: so many share one trial."""
 
+TAIL = Tail(2.0, 6.0)
+
 
 @dataclass(frozen=True, slots=True)
 class VolatilitySpike:
     """The ratio of short to long return rms."""
 
     kind: str = "volatility_spike"
-    tail: Tail = Tail(2.0, 6.0)
+    tail: Tail = TAIL
     share: float = 0.0
     at_close: bool = False
     columns: tuple[int, ...] = (catalog.VOLATILITY_RATIO,)

@@ -8,6 +8,8 @@ from features import catalog
 from features.calibration import Tail
 from features.market.types import F64
 
+TAIL = Tail(3.0, 4.0)
+
 
 @dataclass(frozen=True, slots=True)
 class VolumeSpike:
@@ -17,7 +19,7 @@ class VolumeSpike:
     """
 
     kind: str = "volume_spike"
-    tail: Tail = Tail(3.0, 4.0)
+    tail: Tail = TAIL
     share: float = 0.0
     at_close: bool = False
     columns: tuple[int, ...] = (catalog.ACTIVITY_RATIO, catalog.ACTIVITY_Z)

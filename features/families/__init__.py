@@ -1,0 +1,1 @@
+"""Kernels that fold bars into features, one family of columns per file."""

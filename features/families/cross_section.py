@@ -1,12 +1,14 @@
 """What a symbol did that its market did not: the hour's move minus beta times the market's, over its own norm."""
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
-from features.families.table import Table
+from features.catalog import ABSENT, MIN_REACH_S, UNDEFINED, WARMING
+from features.families.table import Cells, Table
 from features.jit import kernel
-from features.market.types import F64, I64, Bool
+from features.market.types import F64, I64, U8, Bool
 from features.stats import WARMUP, clip, learning_rate, scale_step
 
 FLOOR_RESIDUAL = 2e-4
@@ -15,34 +17,52 @@ BETA_PRIOR = 240.0
 """Windows that the prior beta of 1 counts for."""
 BETA_ALPHA = 1.0 - 2.0 ** (-1.0 / 5_000.0)
 """Beta forgets with a half-life of 5,000 windows: the hourly moves overlap, so a day holds two dozen."""
-MIN_REACH = 0.05
+MIN_REACH = MIN_REACH_S / 3_600.0
 """Part of the horizon a session must have run before its move says anything."""
 
 COUNT, VAR, SPREAD, SXX, SXY = range(5)
 
 
+class Closes(NamedTuple):
+    """Closed windows: `present`, `move` and `reach` [T, N], `revise` [N], the market's `move` [T] (NaN: unknown)."""
+
+    present: Bool
+    revise: Bool
+    move: F64
+    reach: F64
+    market: F64
+
+
 @kernel
-def _fold(rows, present, ok, revise, move, reach, market, state, undo, out):  # type: ignore[no-untyped-def]
+def _beta(s: F64) -> float:
+    """Give the slope on the market, shrunk to 1 where the history is short."""
+    if not s[SXX] > 0.0:
+        return 1.0
+    seen = min(s[COUNT], 1.0 / BETA_ALPHA)
+    beta: float = (seen * s[SXY] / s[SXX] + BETA_PRIOR) / (seen + BETA_PRIOR)
+    return beta
+
+
+@kernel
+def _fold(rows: I64, c: Closes, table: Cells, out: F64, why: U8) -> None:
+    state, undo, _, _ = table
     for n in range(rows.shape[0]):
         s, u = state[rows[n]], undo[rows[n]]
-        for t in range(ok.shape[0]):
-            if not present[t, n]:
+        for t in range(c.present.shape[0]):
+            if not c.present[t, n]:
                 continue
-            if revise[n]:
+            if c.revise[n]:
                 s[:] = u
             else:
                 u[:] = s
-            x, part = market[t], reach[t, n]
-            if not ok[t, n] or np.isnan(x) or not part >= MIN_REACH:
+            x, y, part = c.market[t], c.move[t, n], c.reach[t, n]
+            why[t, n] = ABSENT if np.isnan(x) else WARMING if s[COUNT] < WARMUP else UNDEFINED
+            if np.isnan(x) or np.isnan(y) or not part >= MIN_REACH:
                 continue
-            seen = min(s[COUNT], 1.0 / BETA_ALPHA)
-            beta = 1.0
-            if s[SXX] > 0.0:
-                beta = (seen * s[SXY] / s[SXX] + BETA_PRIOR) / (seen + BETA_PRIOR)
-            residual = move[t, n] - beta * x
+            beta = _beta(s)
+            residual = y - beta * x
             unit = residual / math.sqrt(part)
             out[0, t, n] = residual
-            y = move[t, n]
             if s[COUNT] >= WARMUP:
                 sd = max(math.sqrt(s[VAR]), FLOOR_RESIDUAL)
                 out[1, t, n] = unit / sd
@@ -60,10 +80,8 @@ class CrossSectionFamily:
     def __init__(self) -> None:
         self.table = Table(5)
 
-    def fold(
-        self, rows: I64, present: Bool, ok: Bool, revise: Bool, move: F64, reach: F64, market: F64
-    ) -> F64:
-        """Give [3, T, N]: residual, its z, beta; `market` [T] is the market's move over the same horizon."""
-        out = np.full((3, *ok.shape), np.nan)
-        _fold(rows, present, ok, revise, move, reach, market, self.table.state, self.table.undo, out)
+    def fold(self, rows: I64, closes: Closes, why: U8) -> F64:
+        """Give [3, T, N]: residual, its z, beta; `why` [T, N] gets the reason where they are NaN."""
+        out = np.full((3, *closes.present.shape), np.nan)
+        _fold(rows, closes, self.table.cells, out, why)
         return out

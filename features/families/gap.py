@@ -1,13 +1,15 @@
 """The overnight move: from the last close of one session to the first open of the next, one trial a morning."""
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
-from features.families.table import Table
+from features.catalog import UNDEFINED, WARMING
+from features.families.table import Cells, Table
 from features.families.window import Windows
 from features.jit import kernel
-from features.market.types import F64, I64
+from features.market.types import F64, I64, U8
 from features.stats import clip
 
 DAILY_SHARE = 0.8
@@ -20,22 +22,35 @@ FLOOR_GAP = 1e-3
 COUNT, VAR = range(2)
 
 
+class _Mornings(NamedTuple):
+    """What a morning is judged by: opens [T, N], the return rms of a window [T, N], windows of a session."""
+
+    open: F64
+    unit_sd: F64
+    session_windows: float
+
+
 @kernel
-def _fold(rows, present, ok, revise, prev_close, open_, sd, session_windows, state, undo, out):  # type: ignore[no-untyped-def]
+def _fold(rows: I64, w: Windows, at: _Mornings, table: Cells, out: F64, why: U8) -> None:
+    state, undo, _, _ = table
     for n in range(rows.shape[0]):
         s, u = state[rows[n]], undo[rows[n]]
-        for t in range(ok.shape[0]):
-            if not present[t, n]:
+        for t in range(w.ok.shape[0]):
+            if not w.present[t, n]:
                 continue
-            if revise[n]:
+            if w.revise[n]:
                 s[:] = u
             else:
                 u[:] = s
-            if not ok[t, n] or np.isnan(prev_close[t, n]) or np.isnan(sd[t, n]):
+            if not w.ok[t, n]:
                 continue
-            g = math.log(open_[t, n] / prev_close[t, n])
+            sd = at.unit_sd[t, n]
+            why[t, n] = WARMING if np.isnan(sd) else UNDEFINED
+            if np.isnan(w.prev_close[t, n]) or np.isnan(sd):
+                continue
+            g = math.log(at.open[t, n] / w.prev_close[t, n])
             out[0, t, n] = g
-            prior = DAILY_SHARE * sd[t, n] * math.sqrt(session_windows)
+            prior = DAILY_SHARE * sd * math.sqrt(at.session_windows)
             var = (PRIOR_MORNINGS * prior * prior + s[COUNT] * s[VAR]) / (PRIOR_MORNINGS + s[COUNT])
             scale = max(math.sqrt(var), FLOOR_GAP)
             out[1, t, n] = g / scale
@@ -51,12 +66,12 @@ class GapFamily:
         self.session_windows = session_windows
         self.table = Table(2)
 
-    def fold(self, rows: I64, w: Windows, open_: F64, unit_sd: F64) -> F64:
+    def fold(self, rows: I64, w: Windows, open_: F64, unit_sd: F64, why: U8) -> F64:
         """Give [2, T, N]: log gap and its z on a session's first bar, NaN elsewhere.
 
-        `unit_sd` [T, N] is the return rms of a window in the middle of a session (time of day taken out).
+        `unit_sd` [T, N] is the return rms of a window in the middle of a session (time of day taken out); `why`
+        [T, N] gets the reason where they are NaN.
         """
         out = np.full((2, *w.ok.shape), np.nan)
-        _fold(rows, w.present, w.ok, w.revise, w.prev_close, open_, unit_sd, self.session_windows,
-              self.table.state, self.table.undo, out)  # fmt: skip
+        _fold(rows, w, _Mornings(open_, unit_sd, self.session_windows), self.table.cells, out, why)
         return out

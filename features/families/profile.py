@@ -4,7 +4,7 @@ Fitted on US stocks of 2013, 2024 and 2025 together, which agree. Round-the-cloc
 announced events start on the hour, so a clock feature there would learn the label.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,8 +25,7 @@ KNOTS = np.array([
 MINUTES = 1_440
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
+class Profile(NamedTuple):
     """Per minute of day [1440] of the window's start: level of log activity, factors of spread and volatility."""
 
     level: F64

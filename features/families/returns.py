@@ -7,11 +7,12 @@ import math
 
 import numpy as np
 
+from features.catalog import WARMING
 from features.families.profile import Profile
-from features.families.table import Table
+from features.families.table import Cells, Table
 from features.families.window import Windows
 from features.jit import kernel
-from features.market.types import F64, I64
+from features.market.types import F64, I64, U8
 from features.stats import WARMUP, scale_step
 
 FLOOR_RETURN = 1e-4
@@ -21,36 +22,43 @@ COUNT, VAR, SPREAD = range(3)
 
 
 @kernel
-def _fold(rows, present, ok, revise, learn, ref, high, low, close, minute, frac, vol, state, undo, out):  # type: ignore[no-untyped-def]
+def _factor(vol: F64, minute: int, frac: float) -> float:
+    """Give the factor of the return rms of a window that starts `frac` into a minute."""
+    factor: float = vol[minute]
+    if frac > 0.0:
+        after = vol[(minute + 1) % vol.shape[0]]
+        factor = math.sqrt((1.0 - frac) * factor * factor + frac * after * after)
+    return factor
+
+
+@kernel
+def _fold(rows: I64, w: Windows, vol: F64, table: Cells, out: F64, why: U8) -> None:
+    state, undo, _, _ = table
     for n in range(rows.shape[0]):
         s, u = state[rows[n]], undo[rows[n]]
-        for t in range(ok.shape[0]):
-            if not present[t, n]:
+        for t in range(w.ok.shape[0]):
+            if not w.present[t, n]:
                 continue
-            if revise[n]:
+            if w.revise[n]:
                 s[:] = u
             else:
                 u[:] = s
-            if not ok[t, n]:
+            if not w.ok[t, n]:
                 continue
-            m = minute[t, n]
-            factor = vol[m]
-            w = frac[t, n]
-            if w > 0.0:
-                after = vol[(m + 1) % vol.shape[0]]
-                factor = math.sqrt((1.0 - w) * factor * factor + w * after * after)
-            r = math.log(close[t, n] / ref[t, n])
+            factor = _factor(vol, w.minute[t, n], w.frac[t, n])
+            ref = w.ref[t, n]
+            r = math.log(w.close[t, n] / ref)
             out[0, t, n] = r
             if s[COUNT] >= WARMUP:
                 sd = factor * max(math.sqrt(s[VAR]), FLOOR_RETURN)
-                out[1, t, n] = math.log(high[t, n] / ref[t, n]) / sd
-                out[2, t, n] = -math.log(low[t, n] / ref[t, n]) / sd
+                out[1, t, n] = math.log(w.high[t, n] / ref) / sd
+                out[2, t, n] = -math.log(w.low[t, n] / ref) / sd
                 out[3, t, n] = r / sd
                 out[4, t, n] = sd
-            if learn[t, n]:
-                s[COUNT], s[VAR], s[SPREAD] = scale_step(
-                    s[COUNT], s[VAR], s[SPREAD], r / factor, FLOOR_RETURN
-                )
+            else:
+                why[t, n] = WARMING
+            if w.learn[t, n]:
+                s[COUNT], s[VAR], s[SPREAD] = scale_step(s[COUNT], s[VAR], s[SPREAD], r / factor, FLOOR_RETURN)
 
 
 class ReturnsFamily:
@@ -60,9 +68,11 @@ class ReturnsFamily:
         self.profile = profile
         self.table = Table(3)
 
-    def fold(self, rows: I64, w: Windows) -> F64:
-        """Give [5, T, N]: log return, z of the high, z of the low, z of the close, sd expected; NaN while warming."""
+    def fold(self, rows: I64, w: Windows, why: U8) -> F64:
+        """Give [5, T, N]: log return, z of the high, of the low, of the close, sd expected.
+
+        `why` [T, N] gets the reason where they are NaN.
+        """
         out = np.full((5, *w.ok.shape), np.nan)
-        _fold(rows, w.present, w.ok, w.revise, w.learn, w.ref, w.high, w.low, w.close, w.minute, w.frac, self.profile.vol,
-              self.table.state, self.table.undo, out)  # fmt: skip
+        _fold(rows, w, self.profile.vol, self.table.cells, out, why)
         return out

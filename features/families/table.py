@@ -4,6 +4,9 @@ import numpy as np
 
 from features.market.types import F64
 
+Cells = tuple[F64, F64, F64, F64]
+"""A table as kernels take it: state [S, width], undo [S, width], ring [S, length, depth], cell [S, depth]."""
+
 
 class Table:
     """State rows [S, width] with their undo rows, and rings [S, length, depth] with their undo cells.
@@ -17,6 +20,11 @@ class Table:
         self.undo = np.zeros((0, width))
         self.ring = np.empty((0, *ring))
         self.cell = np.empty((0, ring[1]))
+
+    @property
+    def cells(self) -> Cells:
+        """Give the arrays to a kernel, which changes them in place."""
+        return self.state, self.undo, self.ring, self.cell
 
     def grow(self, n: int) -> None:
         """Make room for `n` series; present rows keep their place."""

@@ -5,7 +5,7 @@ Known before the bar: the mean of the last five sessions, or the trailing 24 hou
 
 import numpy as np
 
-from features.families.table import Table
+from features.families.table import Cells, Table
 from features.families.window import Windows
 from features.jit import kernel
 from features.market.types import F64, I64, NS_PER_S
@@ -18,19 +18,20 @@ FIRST, CURRENT, COUNT, BUCKETS = 0, 1, 2, 3
 
 
 @kernel
-def _fold_sessions(rows, present, ok, revise, learn, new_day, prior, state, undo, out):  # type: ignore[no-untyped-def]
+def _fold_sessions(rows: I64, w: Windows, prior: float, table: Cells, out: F64) -> None:
+    state, undo, _, _ = table
     for n in range(rows.shape[0]):
         s, u = state[rows[n]], undo[rows[n]]
-        for t in range(ok.shape[0]):
-            if not present[t, n]:
+        for t in range(w.ok.shape[0]):
+            if not w.present[t, n]:
                 continue
-            if revise[n]:
+            if w.revise[n]:
                 s[:] = u
             else:
                 u[:] = s
-            if not ok[t, n]:
+            if not w.ok[t, n]:
                 continue
-            if new_day[t, n]:
+            if w.new_day[t, n]:
                 s[BUCKETS + int(s[FIRST]) % SESSIONS] = s[CURRENT]
                 s[FIRST] += 1.0
                 s[CURRENT] = 0.0
@@ -39,40 +40,46 @@ def _fold_sessions(rows, present, ok, revise, learn, new_day, prior, state, undo
             for j in range(known):
                 total += s[BUCKETS + j]
             out[t, n] = total / known if known > 0 else prior
-            if learn[t, n]:
+            if w.learn[t, n]:
                 s[CURRENT] += 1.0
 
 
 @kernel
-def _fold_hours(rows, present, ok, revise, learn, end, prior, state, undo, out):  # type: ignore[no-untyped-def]
+def _trailing_day(s: F64, hour: int, prior: float) -> float:
+    """Turn the buckets to `hour` and give the active windows of 24 hours."""
+    if s[FIRST] == 0.0:
+        s[FIRST] = hour
+        s[CURRENT] = hour
+    for j in range(min(hour - int(s[CURRENT]), HOURS)):
+        s[BUCKETS + (hour - j) % HOURS] = 0.0
+    s[CURRENT] = hour
+    total = 0.0
+    for j in range(HOURS):
+        total += s[BUCKETS + j]
+    age = hour - int(s[FIRST])
+    if age < 1:
+        return prior
+    return max(total * HOURS / min(age, HOURS), 1.0)
+
+
+@kernel
+def _fold_hours(rows: I64, w: Windows, prior: float, table: Cells, out: F64) -> None:
+    state, undo, _, _ = table
     for n in range(rows.shape[0]):
         s, u = state[rows[n]], undo[rows[n]]
-        for t in range(ok.shape[0]):
-            if not present[t, n]:
+        for t in range(w.ok.shape[0]):
+            if not w.present[t, n]:
                 continue
-            if revise[n]:
+            if w.revise[n]:
                 s[:] = u
             else:
                 u[:] = s
-            if not ok[t, n]:
+            if not w.ok[t, n]:
                 continue
-            hour = float((end[t, n] - 1) // HOUR_NS)
-            if s[FIRST] == 0.0:
-                s[FIRST] = hour
-                s[CURRENT] = hour
-            behind = hour - s[CURRENT]
-            for j in range(min(behind, float(HOURS))):
-                s[BUCKETS + int(hour - j) % HOURS] = 0.0
-            s[CURRENT] = hour
-            total = 0.0
-            for j in range(HOURS):
-                total += s[BUCKETS + j]
-            age = hour - s[FIRST]
-            out[t, n] = (
-                max(total, 1.0) if age >= HOURS else max(total * HOURS / age, 1.0) if age >= 1.0 else prior
-            )
-            if learn[t, n]:
-                s[BUCKETS + int(hour) % HOURS] += 1.0
+            hour = (w.end[t, n] - 1) // HOUR_NS
+            out[t, n] = _trailing_day(s, hour, prior)
+            if w.learn[t, n]:
+                s[BUCKETS + hour % HOURS] += 1.0
 
 
 class TrialsFamily:
@@ -86,11 +93,6 @@ class TrialsFamily:
     def fold(self, rows: I64, w: Windows) -> F64:
         """Give the trials a day [T, N], NaN where there is no bar."""
         out = np.full(w.ok.shape, np.nan)
-        tb = self.table
-        if self.sessions:
-            _fold_sessions(
-                rows, w.present, w.ok, w.revise, w.learn, w.new_day, self.prior, tb.state, tb.undo, out
-            )
-        else:
-            _fold_hours(rows, w.present, w.ok, w.revise, w.learn, w.end, self.prior, tb.state, tb.undo, out)
+        fold = _fold_sessions if self.sessions else _fold_hours
+        fold(rows, w, self.prior, self.table.cells, out)
         return out

@@ -4,10 +4,11 @@ import math
 
 import numpy as np
 
-from features.families.table import Table
+from features.catalog import UNDEFINED, WARMING
+from features.families.table import Cells, Table
 from features.families.window import Windows
 from features.jit import kernel
-from features.market.types import F64, I64
+from features.market.types import F64, I64, U8
 
 HALFLIFE_SHORT = 10.0
 """Windows; ten minutes of minutes."""
@@ -20,17 +21,21 @@ MEAN_SQUARE, COUNT = range(2)
 
 
 @kernel
-def _fold(rows, present, ok, revise, learn, z, state, undo, out):  # type: ignore[no-untyped-def]
+def _fold(rows: I64, w: Windows, z: F64, table: Cells, out: F64, why: U8) -> None:
+    state, undo, _, _ = table
     for n in range(rows.shape[0]):
         s, u = state[rows[n]], undo[rows[n]]
-        for t in range(ok.shape[0]):
-            if not present[t, n]:
+        for t in range(w.ok.shape[0]):
+            if not w.present[t, n]:
                 continue
-            if revise[n]:
+            if w.revise[n]:
                 s[:] = u
             else:
                 u[:] = s
-            if not ok[t, n] or not learn[t, n] or np.isnan(z[t, n]):
+            if not w.ok[t, n]:
+                continue
+            why[t, n] = WARMING if s[COUNT] < WARMUP_SHORT else UNDEFINED
+            if not w.learn[t, n] or np.isnan(z[t, n]):
                 continue
             x = min(abs(z[t, n]), CLIP_Z)
             if s[COUNT] == 0.0:
@@ -47,8 +52,11 @@ class VolatilityFamily:
     def __init__(self) -> None:
         self.table = Table(2)
 
-    def fold(self, rows: I64, w: Windows, move_z: F64) -> F64:
-        """Give the ratio [T, N] of short to long return rms at the windows' first bars; NaN elsewhere."""
+    def fold(self, rows: I64, w: Windows, move_z: F64, why: U8) -> F64:
+        """Give the ratio [T, N] of short to long return rms at the windows' first bars; NaN elsewhere.
+
+        `why` [T, N] gets the reason where it is NaN.
+        """
         out = np.full(w.ok.shape, np.nan)
-        _fold(rows, w.present, w.ok, w.revise, w.learn, move_z, self.table.state, self.table.undo, out)
+        _fold(rows, w, move_z, self.table.cells, out, why)
         return out

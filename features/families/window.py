@@ -4,13 +4,13 @@ A 5-second bar then meets the norms of a minute, which learn once per W; judged 
 count twelve times. Moves are measured against the last close before W, inside the session.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from features.block import BarBlock
 from features.families.fault import ABSENT, LEVEL, OK
-from features.families.table import Table
+from features.families.table import Cells, Table
 from features.jit import kernel
 from features.market.calendar import ny_seconds
 from features.market.types import F64, I64, NS_PER_S, U8, AssetClass, Bool
@@ -28,9 +28,8 @@ I_END, I_DAY, I_MINUTE = range(3)
 B_LEARN, B_NEW_DAY = range(2)
 
 
-@dataclass(frozen=True, slots=True)
-class Windows:
-    """What the families read, all [T, N]; only meaningful where `ok`.
+class Windows(NamedTuple):
+    """What the families read, all [T, N]; `end`, `day`, `minute` say something where `present`, the rest where `ok`.
 
     `present` marks every bar, `ok` those fit to use, `revise` [N] the series whose single bar is a revision.
 
@@ -68,7 +67,7 @@ def clock(start: int, window_start: int, sessions: bool) -> tuple[int, int]:
 
 
 @kernel
-def _leave(s, r, limit):  # type: ignore[no-untyped-def]
+def _leave(s: F64, r: F64, limit: int) -> None:
     """Move the reference to the newest close that left the window at `limit`."""
     for j in range(r.shape[0]):
         if r[j, END] <= limit and r[j, END] > s[REF_AT]:
@@ -76,64 +75,88 @@ def _leave(s, r, limit):  # type: ignore[no-untyped-def]
             s[REF_AT] = r[j, END]
 
 
+class _Bars(NamedTuple):
+    """Columns of bars [T, N] with `code` [T, N], `revise` [N], and how time is cut."""
+
+    ts: I64
+    open: F64
+    high: F64
+    low: F64
+    close: F64
+    activity: F64
+    code: U8
+    revise: Bool
+    bar_ns: int
+    window_ns: int
+    sessions: bool
+
+
+class _Out(NamedTuple):
+    """What the kernel fills: floats, integers and booleans, each [columns, T, N]."""
+
+    f: F64
+    i: I64
+    b: Bool
+
+
 @kernel
-def _fold(rows, code, revise, ts, prices, activity, bar_ns, window_ns, sessions, table, f, i, b):  # type: ignore[no-untyped-def]
+def _trailing(r: F64, since: int, high: float, low: float) -> tuple[float, float, float]:
+    """Give activity, high and low of the bars that ended after `since`; `high` and `low` are the newest bar's."""
+    total = 0.0
+    for j in range(r.shape[0]):
+        if r[j, END] > since:
+            total += r[j, ACT]
+            high = max(high, r[j, HIGH])
+            low = min(low, r[j, LOW])
+    return total, high, low
+
+
+@kernel
+def _fold(rows: I64, bars: _Bars, table: Cells, out: _Out) -> None:
     state, undo, ring, cell = table
-    open_, high_, low_, close_ = prices
+    f, i, b = out
+    bar_ns, window_ns, sessions = bars.bar_ns, bars.window_ns, bars.sessions
     k = ring.shape[1]
     for n in range(rows.shape[0]):
         s, u, r, kept = state[rows[n]], undo[rows[n]], ring[rows[n]], cell[rows[n]]
-        for t in range(ts.shape[0]):
-            if code[t, n] == ABSENT:
+        for t in range(bars.ts.shape[0]):
+            code = bars.code[t, n]
+            if code == ABSENT:
                 continue
-            start = ts[t, n]
+            start = bars.ts[t, n]
             end = start + bar_ns
             at = (start // bar_ns) % k
-            if revise[n]:
+            if bars.revise[n]:
                 s[:] = u
                 r[at] = kept
             else:
                 u[:] = s
                 kept[:] = r[at]
-            if code[t, n] != OK and code[t, n] != LEVEL:
+            day, second = clock(start, min(start, end - window_ns), sessions)
+            i[I_END, t, n], i[I_DAY, t, n], i[I_MINUTE, t, n] = end, day, second // 60
+            if code != OK and code != LEVEL:
                 continue
-            window_start = min(start, end - window_ns)
-            day, second = clock(start, window_start, sessions)
             fresh = s[LAST_END] == 0.0
             new_day = day != s[DAY] and not fresh
-            f[F_PREV_CLOSE, t, n] = s[LAST_CLOSE] if new_day and sessions else np.nan
-            if fresh or code[t, n] == LEVEL or (new_day and sessions):
-                s[REF] = open_[t, n]
+            if new_day and sessions and code != LEVEL:
+                f[F_PREV_CLOSE, t, n] = s[LAST_CLOSE]
+            if fresh or code == LEVEL or (new_day and sessions):
+                s[REF] = bars.open[t, n]
                 s[REF_AT] = start
                 s[SINCE] = start
             s[DAY] = day
             _leave(s, r, end - window_ns)
-            r[at, END] = end
-            r[at, ACT] = activity[t, n]
-            r[at, HIGH] = high_[t, n]
-            r[at, LOW] = low_[t, n]
-            r[at, CLOSE] = close_[t, n]
-            since = max(end - window_ns, s[SINCE])
-            total, high, low = 0.0, high_[t, n], low_[t, n]
-            for j in range(k):
-                if r[j, END] > since:
-                    total += r[j, ACT]
-                    high = max(high, r[j, HIGH])
-                    low = min(low, r[j, LOW])
+            high, low, close = bars.high[t, n], bars.low[t, n], bars.close[t, n]
+            r[at, END], r[at, ACT], r[at, HIGH], r[at, LOW], r[at, CLOSE] = end, bars.activity[t, n], high, low, close
+            total, high, low = _trailing(r, max(end - window_ns, s[SINCE]), high, low)
             window = (end - 1) // window_ns
             b[B_LEARN, t, n] = window > s[LEARNED]
             b[B_NEW_DAY, t, n] = new_day
             s[LEARNED] = window
-            f[F_ACTIVITY, t, n] = total
-            f[F_REF, t, n] = s[REF]
-            f[F_HIGH, t, n] = high
-            f[F_LOW, t, n] = low
-            f[F_CLOSE, t, n] = close_[t, n]
+            f[F_ACTIVITY, t, n], f[F_REF, t, n] = total, s[REF]
+            f[F_HIGH, t, n], f[F_LOW, t, n], f[F_CLOSE, t, n] = high, low, close
             f[F_FRAC, t, n] = (second % 60) / 60.0
-            i[I_END, t, n] = end
-            i[I_DAY, t, n] = day
-            i[I_MINUTE, t, n] = second // 60
-            s[LAST_CLOSE] = close_[t, n]
+            s[LAST_CLOSE] = close
             s[LAST_END] = end
 
 
@@ -154,10 +177,7 @@ class WindowFamily:
         f = np.full((7, t, n), np.nan)
         i = np.zeros((3, t, n), dtype=np.int64)
         b = np.zeros((2, t, n), dtype=np.bool_)
-        tb = self.table
-        _fold(
-            rows, code, revise, block.ts, (block.open, block.high, block.low, block.close), activity,
-            self.bar_s * NS_PER_S, self.window_s * NS_PER_S, self.sessions,
-            (tb.state, tb.undo, tb.ring, tb.cell), f, i, b,
-        )  # fmt: skip
+        bars = _Bars(block.ts, block.open, block.high, block.low, block.close, activity, code, revise,
+                     self.bar_s * NS_PER_S, self.window_s * NS_PER_S, self.sessions)  # fmt: skip
+        _fold(rows, bars, self.table.cells, _Out(f, i, b))
         return Windows(code != ABSENT, (code == OK) | (code == LEVEL), revise, *f, *i, *b)

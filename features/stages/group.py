@@ -6,12 +6,12 @@ import numpy as np
 
 from features import catalog
 from features.block import BarBlock
-from features.decisions import raising
+from features.decisions import peaks, raising
 from features.decisions.anomalies import AMENDED, NO_KIND, PROVISIONAL, RETRACTED, Anomalies
 from features.decisions.config import DetectionConfig
 from features.decisions.judge import Judge, Verdict
-from features.decisions.peaks import fold_peaks
 from features.detectors.base import DATA_FAULT, MARKET_SHOCK
+from features.families.cross_section import Closes
 from features.families.fault import FLAT, SLIP
 from features.market.types import F64, I32, I64, NS_PER_S, Bool
 from features.stages import newest as nb
@@ -46,8 +46,8 @@ class SymbolGroup:
         self.slot_of = np.empty(0, dtype=np.int32)
         self.newest = np.zeros((0, nb.WIDTH))
         self.newest_x = np.zeros((0, N_FEATURES))
-        self.peaks = np.zeros((0, 4))
-        self.raised = np.zeros((0, 1))
+        self.peaks = np.zeros((0, peaks.WIDTH))
+        self.raised = np.zeros((0, 2))
         self.shock = raising.no_shock()
         self.totals: dict[int, list[float]] = {}
         self.scales: dict[int, float] = {}
@@ -96,7 +96,8 @@ class SymbolGroup:
         bars = nb.stack({
             nb.TS: block.ts, nb.END: block.ts + block.bar_s * NS_PER_S, nb.MOVE: seen.move, nb.REACH: seen.reach,
             nb.TRIALS: seen.trials, nb.SCALE: scale, nb.RATE: verdict.rate, nb.SCORE: verdict.score,
-            nb.P_VALUE: verdict.p_value, nb.PRICE: block.close, nb.KIND: verdict.kind, nb.FLAGGED: is_anomaly, nb.OPEN: is_open,
+            nb.P_VALUE: verdict.p_value, nb.PRICE: block.close, nb.KIND: verdict.kind, nb.FLAGGED: is_anomaly,
+            nb.OPEN: is_open,
         }, verdict.rate.shape)  # fmt: skip
         found = self._own_anomalies(observed, bars, verdict, is_anomaly)
         if block.revise is not None and block.revise.any():
@@ -129,27 +130,26 @@ class SymbolGroup:
         bars = self.newest[: len(self.slot_of)]
         due = (bars[:, nb.END] > end - self.shape.window_s * NS_PER_S) & (bars[:, nb.END] <= end)
         rows = np.flatnonzero(due & (bars[:, nb.CLOSED] != bars[:, nb.END]))
-        revise = bars[rows, nb.CLOSED] == -bars[rows, nb.END]
+        # a bar that came late into a closed window replaces, like a revision, what the window taught
+        revise = np.abs(bars[rows, nb.CLOSED]) > end - self.shape.window_s * NS_PER_S
         found = self._close(rows, bars[rows][None], self.newest_x[rows][None], revise, ctx)
+        revised = rows[bars[rows, nb.CLOSED] == -bars[rows, nb.END]]
         self.newest[rows, nb.CLOSED] = self.newest[rows, nb.END]
-        return found
+        state = np.where(np.isin(found.slot, self.slot_of[revised]), np.uint8(AMENDED), found.state)
+        return found.with_states(state)
 
     def due(self, closed_to_ns: int) -> I64:
         """Give the ends of windows already closed that hold bars which came or changed since."""
         window = self.shape.window_s * NS_PER_S
         bars = self.newest[: len(self.slot_of)]
-        late = (
-            (bars[:, nb.END] <= closed_to_ns)
-            & (bars[:, nb.CLOSED] != bars[:, nb.END])
-            & (bars[:, nb.END] > 0)
-        )
+        late = (bars[:, nb.END] <= closed_to_ns) & (bars[:, nb.CLOSED] != bars[:, nb.END]) & (bars[:, nb.END] > 0)
         return np.unique(-(-bars[late, nb.END].astype(np.int64) // window) * window)
 
     def _close(self, rows: I64, bars: F64, x: F64, revise: Bool, ctx: Contexts) -> Anomalies:
         """Judge closed windows: `bars` [C, N, WIDTH] and `x` [C, N, F] of each window's last bar, END 0 where none."""
         present = bars[:, :, nb.END] > 0.0
-        residual = self.features.close(
-            rows, present, revise, bars[:, :, nb.MOVE], bars[:, :, nb.REACH], ctx.move
+        residual, _ = self.features.close(
+            rows, Closes(present, revise, bars[:, :, nb.MOVE], bars[:, :, nb.REACH], ctx.move)
         )
         for j, column in enumerate((catalog.RESIDUAL, catalog.RESIDUAL_Z, catalog.BETA)):
             x[:, :, column] = residual[j]
@@ -157,13 +157,10 @@ class SymbolGroup:
         rate = verdict.rate * np.where(present, bars[:, :, nb.SCALE], 1.0)
         own_rate = bars[:, :, nb.RATE]
         shock = np.full((*present.shape, 5), np.nan)
-        shocks = np.stack(
-            [ctx.end.astype(np.float64), ctx.score, ctx.p_value, ctx.rate, ctx.direction], axis=1
-        )
+        shocks = np.stack([ctx.end.astype(np.float64), ctx.score, ctx.p_value, ctx.rate, ctx.direction], axis=1)
         usable = present & np.isfinite(bars[:, :, nb.MOVE]) & (bars[:, :, nb.OPEN] == 1.0)
-        raising.raise_symbols(
-            rows, usable, shocks, ctx.is_shock, ctx.end, self.shock, self.raised[:, 0], shock
-        )
+        closed = raising.Closed(shocks, ctx.is_shock, present, usable, revise)
+        raising.raise_symbols(rows, closed, self.shock, self.raised, shock)
         is_raised = ~np.isnan(shock[:, :, raising.END])
         is_closing = (rate < own_rate) & (rate <= self.config.budget) & usable & ~is_raised
         is_own = bars[:, :, nb.FLAGGED] == 1.0
@@ -174,10 +171,6 @@ class SymbolGroup:
         is_newest = bars[:, :, nb.END] == self.newest[rows, nb.END]
         flagged = ((is_closing | is_raised) & is_newest).any(axis=0)
         self.newest[rows[flagged], nb.FLAGGED] = 1.0
-        if revise.any():
-            state = found.state.copy()
-            state[np.isin(found.slot, self.slot_of[rows[revise]])] = AMENDED
-            return found.with_states(state)
         return found
 
     def _closing_anomalies(
@@ -240,18 +233,17 @@ class SymbolGroup:
         c = self.config
         if c.min_price <= 0.0 and c.min_dollar_volume <= 0.0:
             return np.ones(block.shape, dtype=np.bool_)
-        return (block.close >= c.min_price) & (
-            np.nan_to_num(block.close * block.volume) >= c.min_dollar_volume
-        )
+        return (block.close >= c.min_price) & (np.nan_to_num(block.close * block.volume) >= c.min_dollar_volume)
 
     def _count_peaks(self, rows: I64, seen: Observation, rate: F64) -> None:
         w = seen.windows
-        if not self.is_primary or not w.ok.any():
+        if not self.is_primary or not w.present.any():
             return
-        days = w.day[w.ok]
+        days = w.day[w.present]
         first = int(days.min())
         totals = np.zeros((int(days.max()) - first + 1, 2))
-        fold_peaks(rows, w.ok, w.revise, w.end, w.day, rate, first, self.peaks, totals)
+        bars = peaks.Rates(w.present, w.ok, w.revise, w.end, w.day, rate)
+        peaks.fold_peaks(rows, bars, first, self.peaks, totals)
         for i in np.flatnonzero(totals.any(axis=1)):
             total = self.totals.setdefault(first + int(i), [0.0, 0.0])
             total[0] += totals[i, 0]

@@ -5,6 +5,7 @@ against its own norm; the largest counts. Values are carried five minutes, or th
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,13 +13,16 @@ from features import catalog
 from features.block import BarBlock
 from features.calibration import tail_p
 from features.decisions.peaks import Rescale
+from features.families.fault import LEVEL
 from features.families.horizon import HorizonFamily
+from features.families.table import Cells, Table
 from features.families.trials import SESSIONS
 from features.families.window import clock
 from features.jit import kernel
+from features.market.calendar import ny_day
 from features.market.types import F64, I64, NS_PER_S, Bool
 from features.stages.context import Contexts
-from features.state import FeatureState, SeriesShape
+from features.state import DAY_S, FeatureState, SeriesShape
 from features.stats import ALPHA, clip
 
 MIN_SYMBOLS = 3
@@ -44,8 +48,33 @@ PRIOR_GAPS = 5.0
 SEEN, Z_W, Z_5, GAP_Z, GAP_AT, MOVE = range(6)
 # of the contexts' columns
 N_ACTIVE, SCORE, P_VALUE, RATE, DIRECTION, IS_SHOCK, BREADTH, MEDIAN_MOVE = range(8)
-# of the market: mean squares of the three medians with counts, then the learnt tail, then trials
-MS_W, N_W, MS_5, N_5, MS_GAP, N_GAP, EXCESS, N_EXCESS, WINDOWS, DAY, DAY_COUNT, N_DAYS, DAYS = range(13)
+# of the market: mean squares of the three medians with counts, then the learnt tail, then trials, then the end of the
+# window whose gaps were judged last, each gap once
+MS_W, N_W, MS_5, N_5, MS_GAP, N_GAP, EXCESS, N_EXCESS, WINDOWS, DAY, DAY_COUNT, N_DAYS, GAP_USED, DAYS = range(14)
+# rows of the values gathered at a close
+W, FIVE, MORNING, HOUR = range(4)
+
+
+class _Terms(NamedTuple):
+    """What a market is judged by: windows a day before any day was seen, the budget, the length of a window."""
+
+    trials: float
+    budget: float
+    window_ns: int
+    sessions: bool
+
+
+class _Bars(NamedTuple):
+    """What was seen [T, N]; `revise` [N] as in `Windows`."""
+
+    present: Bool
+    ok: Bool
+    revise: Bool
+    end: I64
+    z: F64
+    z_5: F64
+    gap_z: F64
+    move: F64
 
 
 @kernel
@@ -98,82 +127,100 @@ def _trials(day: int, s: F64, prior: float) -> float:
 
 
 @kernel
-def _verdict(z, p, trials, budget, out):  # type: ignore[no-untyped-def]
+def _verdict(z: float, p: float, trials: float, budget: float, out: F64) -> None:
     out[SCORE], out[P_VALUE], out[RATE], out[DIRECTION] = abs(z), p, p * trials, 1.0 if z > 0.0 else -1.0
     out[IS_SHOCK] = 1.0 if out[RATE] <= budget else 0.0
 
 
 @kernel
-def _close(last, end, day, prior_trials, budget, s, out):  # type: ignore[no-untyped-def]
-    buffer = np.empty((4, last.shape[0]))
-    n_w = n_5 = n_gap = n_move = n_active = 0
-    for i in range(last.shape[0]):
-        if end - last[i, SEEN] >= ACTIVE_NS or last[i, SEEN] == 0.0:
-            continue
-        n_active += 1
-        if not np.isnan(last[i, MOVE]):
-            buffer[3, n_move] = last[i, MOVE]
-            n_move += 1
-        if end - last[i, SEEN] >= CARRY_NS:
-            continue
-        if not np.isnan(last[i, Z_W]):
-            buffer[0, n_w] = last[i, Z_W]
-            n_w += 1
-        if not np.isnan(last[i, Z_5]):
-            buffer[1, n_5] = last[i, Z_5]
-            n_5 += 1
-        if end - last[i, GAP_AT] < CARRY_NS:
-            buffer[2, n_gap] = last[i, GAP_Z]
-            n_gap += 1
-    out[MEDIAN_MOVE] = _median(buffer[3], n_move) if n_active >= MIN_SYMBOLS else np.nan
-    out[N_ACTIVE] = n_active
-    trials = _trials(day, s, prior_trials)
-    m_w, m_5 = _median(buffer[0], n_w), _median(buffer[1], n_5)
-    z = _judge(m_w, s, MS_W, PRIOR_WINDOWS)
-    z_5 = _judge(m_5, s, MS_5, PRIOR_WINDOWS)
-    channel = 0
-    if np.isnan(z) or abs(z_5) > abs(z):
-        z, channel = z_5, 1
-    if not np.isnan(z):
-        _verdict(z, _own_p(tail_p(abs(z), KNEE, EXPONENT), s), trials, budget, out)
-    if n_gap >= max(MIN_SYMBOLS, n_active // 2):
-        z_gap = _judge(_median(buffer[2], n_gap), s, MS_GAP, PRIOR_GAPS)
-        p = tail_p(abs(z_gap), KNEE, EXPONENT)
-        # one trial a morning, judged beside the day's windows: each clock has the budget
-        if np.isnan(z) or p < out[RATE]:
-            _verdict(z_gap, p, 1.0, budget, out)
-            channel = 2
-        for i in range(last.shape[0]):
-            last[i, GAP_AT] = 0.0
-    n = (n_w, n_5, n_gap)[channel]
-    with_market = 0
-    for i in range(n):
-        if buffer[channel, i] * out[DIRECTION] > 1.0:
-            with_market += 1
-    if n > 0:
-        out[BREADTH] = with_market / n
+def _put(values: F64, n: I64, row: int, x: float) -> None:
+    if not np.isnan(x):
+        values[row, n[row]] = x
+        n[row] += 1
 
 
 @kernel
-def _fold(rows, ok, closes, end, day, z, z_5, gap_z, move, trials, budget, window_ns, last, s, out):  # type: ignore[no-untyped-def]
-    for t in range(ok.shape[0]):
+def _gather(last: F64, end: int, gap_used: float, values: F64, n: I64) -> int:
+    """Lay the values still carried at `end` into the rows of `values`, `n` [4] of each; give the active series."""
+    n_active = 0
+    for i in range(last.shape[0]):
+        v = last[i]
+        if end - v[SEEN] >= ACTIVE_NS or v[SEEN] == 0.0:
+            continue
+        n_active += 1
+        carried = end - v[SEEN] < CARRY_NS
+        has_gap = v[GAP_AT] > gap_used and end - v[GAP_AT] < CARRY_NS
+        _put(values, n, HOUR, v[MOVE])
+        if carried:
+            _put(values, n, W, v[Z_W])
+            _put(values, n, FIVE, v[Z_5])
+        if carried and has_gap:
+            _put(values, n, MORNING, v[GAP_Z])
+    return n_active
+
+
+@kernel
+def _breadth(values: F64, n: int, direction: float) -> float:
+    """Give the part of the values that lie more than one sd on the market's side."""
+    with_market = 0
+    for i in range(n):
+        if values[i] * direction > 1.0:
+            with_market += 1
+    return with_market / n if n > 0 else np.nan
+
+
+@kernel
+def _close(last: F64, end: int, terms: _Terms, s: F64, out: F64) -> None:
+    """Judge the window that ends at `end` from what is carried; learn it; fill the context's columns `out`."""
+    values = np.empty((4, last.shape[0]))
+    n = np.zeros(4, dtype=np.int64)
+    n_active = _gather(last, end, s[GAP_USED], values, n)
+    out[N_ACTIVE] = n_active
+    out[MEDIAN_MOVE] = _median(values[HOUR], n[HOUR]) if n_active >= MIN_SYMBOLS else np.nan
+    day, _ = clock(end - 1, end - 1, terms.sessions)
+    trials = _trials(day, s, terms.trials)
+    z = _judge(_median(values[W], n[W]), s, MS_W, PRIOR_WINDOWS)
+    z_5 = _judge(_median(values[FIVE], n[FIVE]), s, MS_5, PRIOR_WINDOWS)
+    channel = W
+    if np.isnan(z) or abs(z_5) > abs(z):
+        z, channel = z_5, FIVE
+    if not np.isnan(z):
+        _verdict(z, _own_p(tail_p(abs(z), KNEE, EXPONENT), s), trials, terms.budget, out)
+    if n[MORNING] >= max(MIN_SYMBOLS, n_active // 2):
+        s[GAP_USED] = end
+        z_gap = _judge(_median(values[MORNING], n[MORNING]), s, MS_GAP, PRIOR_GAPS)
+        p = tail_p(abs(z_gap), KNEE, EXPONENT)
+        # one trial a morning, judged beside the day's windows: each clock has the budget
+        if np.isnan(z) or p < out[RATE]:
+            _verdict(z_gap, p, 1.0, terms.budget, out)
+            channel = MORNING
+    out[BREADTH] = _breadth(values[channel], n[channel], out[DIRECTION])
+
+
+@kernel
+def _fold(rows: I64, bars: _Bars, closes: Bool, terms: _Terms, table: Cells, s: F64, ends: I64, out: F64) -> None:
+    """Fold bars into the values carried; fill `ends` [T] and `out` [T, 8] where a row closes a window."""
+    last, undo, _, _ = table
+    for t in range(bars.ok.shape[0]):
         close_at = 0
         for n in range(rows.shape[0]):
-            if not ok[t, n]:
+            if not bars.present[t, n]:
                 continue
-            v = last[rows[n]]
-            v[SEEN] = end[t, n]
-            v[Z_W] = z[t, n]
-            v[Z_5] = z_5[t, n]
-            v[MOVE] = move[t, n]
-            if not np.isnan(gap_z[t, n]):
-                v[GAP_Z] = gap_z[t, n]
-                v[GAP_AT] = end[t, n]
-            if end[t, n] > close_at:
-                close_at = end[t, n]
+            v, u = last[rows[n]], undo[rows[n]]
+            if bars.revise[n]:
+                v[:] = u
+            else:
+                u[:] = v
+            close_at = max(close_at, bars.end[t, n])
+            if not bars.ok[t, n]:
+                continue
+            v[SEEN] = bars.end[t, n]
+            v[Z_W], v[Z_5], v[MOVE] = bars.z[t, n], bars.z_5[t, n], bars.move[t, n]
+            if not np.isnan(bars.gap_z[t, n]):
+                v[GAP_Z], v[GAP_AT] = bars.gap_z[t, n], bars.end[t, n]
         if closes[t] and close_at > 0:
-            window_end = -(-close_at // window_ns) * window_ns
-            _close(last, window_end, day[t], trials, budget, s, out[t])
+            ends[t] = -(-close_at // terms.window_ns) * terms.window_ns
+            _close(last, ends[t], terms, s, out[t])
 
 
 class Market:
@@ -184,50 +231,46 @@ class Market:
         self.budget = budget
         self.features = FeatureState(shape, only=("fault", "window", "returns", "gap", "horizon"))
         self.five = HorizonFamily(shape.window_s, FIVE_MINUTES_S)
-        self.last = np.zeros((0, 6))
+        self.last = Table(6)
         self.state = np.zeros(DAYS + SESSIONS)
         self.rescale = Rescale()
+        sessions = shape.asset_class.has_sessions
+        self.terms = _Terms(shape.session_windows, budget, shape.window_s * NS_PER_S, sessions)
 
     def grow(self, n_rows: int) -> None:
         """Make room for `n_rows` series."""
         self.features.grow(n_rows)
         capacity = len(self.features.fault.table.state)
         self.five.table.grow(capacity)
-        if len(self.last) < capacity:
-            grown = np.zeros((capacity, 6))
-            grown[: len(self.last)] = self.last
-            self.last = grown
+        self.last.grow(capacity)
 
     def observe(self, rows: I64, block: BarBlock, closes: Bool) -> Contexts:
-        """Fold bars; where `closes` [T] says so a row ends its window. Give the contexts of those."""
+        """Fold bars; where `closes` [T] says so a row with bars ends its window. Give the contexts of those."""
         seen = self.features.observe(rows, block)
         w = seen.windows
         z = seen.x[:, :, catalog.MOVE_Z]
-        five = self.five.fold(rows, w.present, w.ok, w.revise, w.new_day & self.shape.asset_class.has_sessions,
-                              block.open, block.close, w.end)  # fmt: skip
+        reset = (w.new_day & self.terms.sessions) | (seen.code == LEVEL)
+        five = self.five.fold(rows, w, reset, block.open, block.close)
         n_windows = FIVE_MINUTES_S / self.shape.window_s
         z_5 = five[0] / (seen.x[:, :, catalog.RETURN_SD] * np.sqrt(np.maximum(five[1] * n_windows, 1.0)))
         if n_windows <= 1.0:
             z_5 = np.full_like(z, np.nan)
+        bars = _Bars(w.present, w.ok, w.revise, w.end, z, z_5, seen.x[:, :, catalog.GAP_Z], seen.move)
         out = np.full((len(closes), 8), np.nan)
-        end = np.where(w.ok, w.end, 0).max(axis=1, initial=0)
-        day = np.where(w.ok, w.day, 0).max(axis=1, initial=0)
-        _fold(rows, w.ok, closes, w.end, day, z, z_5, seen.x[:, :, catalog.GAP_Z], seen.move,
-              self.shape.session_windows, self.budget, self.shape.window_s * NS_PER_S, self.last, self.state,
-              out)  # fmt: skip
-        return self._contexts(end[closes], day[closes], out[closes])
+        ends = np.zeros(len(closes), dtype=np.int64)
+        _fold(rows, bars, closes, self.terms, self.last.cells, self.state, ends, out)
+        return self._contexts(ends[ends > 0], out[ends > 0])
 
     def close(self, end_ns: int) -> Contexts:
         """Close the window ending at `end_ns` from what was observed so far."""
-        day, _ = clock(end_ns - 1, end_ns - 1, self.shape.asset_class.has_sessions)
         out = np.full((1, 8), np.nan)
-        _close(self.last, end_ns, day, self.shape.session_windows, self.budget, self.state, out[0])
-        return self._contexts(np.array([end_ns]), np.array([day]), out)
+        _close(self.last.state, end_ns, self.terms, self.state, out[0])
+        return self._contexts(np.array([end_ns]), out)
 
-    def _contexts(self, end: I64, day: I64, out: F64) -> Contexts:
-        window = self.shape.window_s * NS_PER_S
+    def _contexts(self, end: I64, out: F64) -> Contexts:
+        day = ny_day(end - 1) if self.terms.sessions else (end - 1) // (DAY_S * NS_PER_S)
         return Contexts(
-            end=-(-end // window) * window,
+            end=end,
             n_active=np.nan_to_num(out[:, N_ACTIVE]).astype(np.int64),
             score=out[:, SCORE], p_value=out[:, P_VALUE], rate=out[:, RATE], direction=out[:, DIRECTION],
             is_shock=out[:, IS_SHOCK] == 1.0, breadth=out[:, BREADTH], move=out[:, MEDIAN_MOVE],
@@ -239,15 +282,17 @@ class Market:
         n = self.features.n_rows
         five = {f"five.{k}": v for k, v in self.five.table.snapshot(n).items()}
         rescale = {f"rescale.{k}": v for k, v in self.rescale.snapshot().items()}
-        own = {"last": self.last[:n].copy(), "state": self.state.copy()}
-        return {**own, **{f"features.{k}": v for k, v in self.features.snapshot().items()}, **five, **rescale}
+        last = {f"last.{k}": v for k, v in self.last.snapshot(n).items()}
+        features = {f"features.{k}": v for k, v in self.features.snapshot().items()}
+        return {"state": self.state.copy(), **last, **features, **five, **rescale}
 
     def restore(self, arrays: dict[str, F64]) -> None:
         """Take the arrays of a snapshot."""
         self.features.restore(_part(arrays, "features."))
         self.five.table.restore(_part(arrays, "five."))
         self.rescale.restore(_part(arrays, "rescale."))
-        self.last, self.state = arrays["last"].copy(), arrays["state"].copy()
+        self.last.restore(_part(arrays, "last."))
+        self.state = arrays["state"].copy()
 
 
 def _part(arrays: dict[str, F64], prefix: str) -> dict[str, F64]:

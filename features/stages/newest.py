@@ -14,7 +14,8 @@ WIDTH = 14
 """Columns of a newest bar.
 
 `CLOSED` is the end of the bar that was closed last, negative where that bar was revised since. `FLAGGED` says that an
-anomaly was given out for the bar, `OPEN` that the universe's rules let it in. `RATE` is the smallest rate of the kinds judged at once, inf where none was ready.
+anomaly was given out for the bar, `OPEN` that the universe's rules let it in. `RATE` is the smallest rate of the kinds
+judged at once, inf where none was ready.
 """
 
 

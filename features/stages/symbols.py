@@ -16,9 +16,7 @@ class Symbols:
     beside it.
     """
 
-    def __init__(
-        self, asset_class: AssetClass, primary_bar_s: int, activity: str, config: DetectionConfig
-    ) -> None:
+    def __init__(self, asset_class: AssetClass, primary_bar_s: int, activity: str, config: DetectionConfig) -> None:
         self.asset_class = asset_class
         self.primary_bar_s = primary_bar_s
         self.activity = activity
