@@ -287,8 +287,8 @@ def _parquet(path: Path) -> _Rows:
             file = pyarrow.parquet.ParquetFile(source)
             wanted = _wanted(path, file.schema_arrow.names)
             table = file.read(columns=wanted)
-    except (pa.ArrowException, OSError) as e:
-        said = str(e).splitlines()[0]
+    except (pa.ArrowException, OSError, ValueError) as e:
+        said = (str(e).splitlines() or [type(e).__name__])[0]
         raise FileError(f"{path.name}: expected a Parquet file, was: {said}") from e
     columns = {}
     for name in wanted:
