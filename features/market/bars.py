@@ -33,9 +33,7 @@ class BarColumns:
     def __post_init__(self) -> None:
         for f in fields(self):
             if len(getattr(self, f.name)) != len(self.ts):
-                raise ValueError(
-                    f"expected {len(self.ts)} values in {f.name}, was {len(getattr(self, f.name))}"
-                )
+                raise ValueError(f"expected {len(self.ts)} values in {f.name}, was {len(getattr(self, f.name))}")
 
     def __len__(self) -> int:
         return len(self.ts)
@@ -137,7 +135,10 @@ def gaps(ts: I64, expected: I64, bar_s: int) -> I64:
 
 
 def waves(columns: Mapping[str, NDArray[np.generic]], bar_s: int, recv_ns: int) -> tuple[BarBatch, ...]:
-    """Split rows in arrival order into batches of one bar per slot: the k-th bar of a slot is in wave k.
+    """Split rows in arrival order into batches of at most one bar per slot.
+
+    Each slot's bars keep their order, and the market's windows theirs: where a row begins a newer window than
+    all before it, a new wave begins. A minute's burst is one wave; a repeat of a slot in it makes one more.
 
     Parameters
     ----------
@@ -146,11 +147,18 @@ def waves(columns: Mapping[str, NDArray[np.generic]], bar_s: int, recv_ns: int) 
     bar_s, recv_ns
         As in `BarBatch`.
     """
-    turn = _occurrence(columns["slot"])
-    if turn is None:
-        return (BarBatch(**columns, bar_s=bar_s, recv_ns=recv_ns),) if len(columns["slot"]) else ()  # type: ignore[arg-type]
-    order = np.argsort(turn, kind="stable")
-    cuts = np.flatnonzero(np.diff(turn[order])) + 1
+    slot, ts = columns["slot"].astype(np.int64), columns["ts"].astype(np.int64)
+    if not len(slot):
+        return ()
+    epoch = np.zeros(len(ts), np.int64)
+    if ts[0] != ts.max():
+        np.cumsum(np.diff(np.maximum.accumulate(ts)) > 0, out=epoch[1:])
+    turn = _occurrence(epoch * (slot.max() + 1) + slot)
+    if turn is None and not epoch[-1]:
+        return (BarBatch(**columns, bar_s=bar_s, recv_ns=recv_ns),)  # type: ignore[arg-type]
+    wave = epoch if turn is None else epoch * (turn.max() + 1) + turn
+    order = np.argsort(wave, kind="stable")
+    cuts = np.flatnonzero(np.diff(wave[order])) + 1
     return tuple(
         BarBatch(**{name: columns[name][rows] for name in COLUMNS}, bar_s=bar_s, recv_ns=recv_ns)  # type: ignore[arg-type]
         for rows in np.split(order, cuts)
@@ -172,15 +180,15 @@ def merge(batches: Sequence[BarBatch]) -> tuple[BarBatch, ...]:
     return tuple(out)
 
 
-def _occurrence(slot: NDArray[np.generic]) -> NDArray[np.intp] | None:
-    """Give how many earlier rows have the same slot, or None where no slot repeats (the common case)."""
-    order = np.argsort(slot, kind="stable")
-    ordered = slot[order]
-    fresh = np.ones(len(slot), np.bool_)
+def _occurrence(key: I64) -> NDArray[np.intp] | None:
+    """Give how many earlier rows have the same key, or None where none repeats (the common case)."""
+    order = np.argsort(key, kind="stable")
+    ordered = key[order]
+    fresh = np.ones(len(key), np.bool_)
     fresh[1:] = ordered[1:] != ordered[:-1]
     if fresh.all():
         return None
     start = np.flatnonzero(fresh)
-    turn = np.empty(len(slot), np.intp)
-    turn[order] = np.arange(len(slot)) - np.repeat(start, np.diff(start, append=len(slot)))
+    turn = np.empty(len(key), np.intp)
+    turn[order] = np.arange(len(key)) - np.repeat(start, np.diff(start, append=len(key)))
     return turn

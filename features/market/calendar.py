@@ -36,9 +36,7 @@ def utc_year(ts_ns: int) -> int:
     year_of_era = (day_of_era - day_of_era // 1_460 + day_of_era // 36_524 - day_of_era // 146_096) // 365
     day_of_year = day_of_era - (365 * year_of_era + year_of_era // 4 - year_of_era // 100)
     starts_in_march = year_of_era + era * 400
-    return (
-        starts_in_march + 1 if day_of_year >= 306 else starts_in_march
-    )  # 306: 1 January counted from 1 March
+    return starts_in_march + 1 if day_of_year >= 306 else starts_in_march  # 306: 1 January counted from 1 March
 
 
 @kernel

@@ -72,9 +72,7 @@ def topics(asset_class: AssetClass, bar_s: int) -> str:
     return found
 
 
-def parse(
-    frame: bytes | str, table: SlotTable, now_ns: int, recv_ns: int, limits: Limits = DEFAULT_LIMITS
-) -> Parsed:
+def parse(frame: bytes | str, table: SlotTable, now_ns: int, recv_ns: int, limits: Limits = DEFAULT_LIMITS) -> Parsed:
     """Give the bars and statuses of a stream frame, whatever its bytes are.
 
     Parameters
@@ -259,9 +257,7 @@ def parse_aggs(body: bytes, asset_class: AssetClass, bar_s: int) -> Aggs:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DataError("malformed", f"expected JSON, was {body[:40]!r}") from error
     rows = page.results or []
-    columns = {
-        name: _column([getattr(r, name) for r in rows]) for name in ("o", "h", "l", "c", "v", "vw", "n")
-    }
+    columns = {name: _column([getattr(r, name) for r in rows]) for name in ("o", "h", "l", "c", "v", "vw", "n")}
     stamps = np.array([min(max(r.t, 0), 2**63 - 1) for r in rows], np.int64)
     settle(stamps, columns["v"], columns["vw"], columns["n"], np.full(len(rows), np.nan))
     numbers = BarColumns(stamps, *columns.values())

@@ -87,9 +87,7 @@ REASONS = (
 )
 
 
-def judge(
-    bars: BarColumns, bar_s: int, needs_volume: bool, span_ns: tuple[int, int]
-) -> tuple[Bool, Counter[str]]:
+def judge(bars: BarColumns, bar_s: int, needs_volume: bool, span_ns: tuple[int, int]) -> tuple[Bool, Counter[str]]:
     """Say which bars can be used and count the others by the first thing wrong with them.
 
     Parameters
@@ -157,9 +155,7 @@ def _faults(
         if needs_volume and np.isnan(volume[i]):
             out[i] = 1
         elif (
-            not (o > 0 and h > 0 and l > 0 and c > 0 and max(o, h, l, c) < np.inf)
-            or vwap[i] <= 0
-            or vwap[i] == np.inf
+            not (o > 0 and h > 0 and l > 0 and c > 0 and max(o, h, l, c) < np.inf) or vwap[i] <= 0 or vwap[i] == np.inf
         ):
             out[i] = 2
         elif l > min(o, c) or h < max(o, c):

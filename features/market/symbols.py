@@ -85,9 +85,7 @@ def from_rest(asset_class: AssetClass, rest: str, base: str | None = None, quote
     """
     prefix = _REST_PREFIX.get(asset_class, "")
     if not rest.startswith(prefix) or not is_symbol(rest):
-        raise DataError(
-            "bad_symbol", f"expected a {asset_class} symbol as {prefix or 'AAPL'}..., was {rest!r}"
-        )
+        raise DataError("bad_symbol", f"expected a {asset_class} symbol as {prefix or 'AAPL'}..., was {rest!r}")
     if asset_class not in (AssetClass.CRYPTO, AssetClass.FOREX):
         return rest
     body = rest.removeprefix(prefix)

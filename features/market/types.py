@@ -164,9 +164,7 @@ class SlotTable:
             series = self._series[slot]
             self._by_length.setdefault(series.bar_s, {})[series.symbol] = slot
         self._indexed = len(self._series)
-        return np.fromiter(
-            map(self._by_length.get(bar_s, {}).get, symbols, repeat(-1)), np.int32, len(symbols)
-        )
+        return np.fromiter(map(self._by_length.get(bar_s, {}).get, symbols, repeat(-1)), np.int32, len(symbols))
 
     def __getitem__(self, slot: int) -> Series:
         return self._series[slot]

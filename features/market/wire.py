@@ -30,9 +30,7 @@ class WireBar(msgspec.Struct, gc=False, kw_only=True, tag_field="ev"):
     """The fields every aggregate has; absent numbers are NaN, which JSON cannot say itself."""
 
     bar_s: ClassVar[int] = 0
-    has_volume: ClassVar[bool] = (
-        True  # whether the class ever sends a volume: without it the bar is incomplete
-    )
+    has_volume: ClassVar[bool] = True  # whether the class ever sends a volume: without it the bar is incomplete
 
     symbol: str = msgspec.field(name="sym")
     o: float
@@ -76,10 +74,7 @@ _SHAPES: dict[AssetClass, type[WireBar]] = {
 TOPICS: dict[AssetClass, dict[int, str]] = {
     AssetClass.CRYPTO: {60: "XA", 1: "XAS"},
     AssetClass.FOREX: {60: "CA", 1: "CAS"},
-} | {
-    a: {60: "AM", 1: "A"}
-    for a in (AssetClass.STOCKS, AssetClass.OPTIONS, AssetClass.INDICES, AssetClass.FUTURES)
-}
+} | {a: {60: "AM", 1: "A"} for a in (AssetClass.STOCKS, AssetClass.OPTIONS, AssetClass.INDICES, AssetClass.FUTURES)}
 # Events of the catalogue that carry no bar: known, skipped, never an error.
 _UNUSED = ("T", "Q", "LULD", "NOI", "FMV", "V", "XT", "XQ", "XL2", "C")
 

@@ -17,7 +17,8 @@ class Hole:
     cause
         restart, reconnect, shed_frames or clock_reset.
     from_ns, to_ns
-        Newest window end before the loss and first new window start after it, UTC ns.
+        Newest window end before the loss and first new window start after it, UTC ns; the same where nothing
+        was known before.
     count
         Frames lost, where known.
     """
@@ -44,8 +45,8 @@ class Holes:
             self.lose("restart")
 
     def lose(self, cause: str, count: int = 0) -> None:
-        """Open a hole at the newest window known; before the first bar there is nothing to miss."""
-        if self.newest_ns:
+        """Open a hole at the newest window known; before the first bar only a counted loss is one."""
+        if self.newest_ns or count:
             self._open.append(Hole(cause, self.newest_ns, self.newest_ns, count))
 
     def forget(self) -> None:
@@ -69,7 +70,7 @@ class Holes:
             first = min(first, start) if first else start
             newest = max(newest, int(np.max(batch.ts_end)))
         if newest > self.newest_ns:
-            closed = [Hole(h.cause, h.from_ns, max(h.from_ns, first), h.count) for h in self._open]
+            closed = [Hole(h.cause, h.from_ns or first, max(h.from_ns, first), h.count) for h in self._open]
             self._open.clear()
             self.newest_ns = newest
         return closed

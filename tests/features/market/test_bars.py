@@ -1,5 +1,6 @@
 """Aggregation equals pandas; waves lose nothing; gaps are exactly the missing windows."""
 
+import itertools
 import math
 
 import numpy as np
@@ -97,38 +98,52 @@ def test_aggregate_refuses() -> None:
         BarColumns(np.array([60, 0]), x, x[:1], x, x, x, x, x)
 
 
-def columns(slots: list[int]) -> dict[str, np.ndarray]:
+def columns(slots: list[int], windows_: list[int] | None = None) -> dict[str, np.ndarray]:
     """Give columns in which every row is recognisable by its open."""
     row = np.arange(len(slots), dtype=np.float64) + 1
     out: dict[str, np.ndarray] = {name: row.copy() for name in COLUMNS}
     out["slot"] = np.array(slots, np.int32)
-    out["ts"] = out["ts_end"] = row.astype(np.int64)
+    out["ts"] = out["ts_end"] = np.array(windows_ or [1] * len(slots), np.int64)
     return out
 
 
-@given(st.lists(st.integers(0, 6), max_size=40))
-def test_waves_keep_every_row_and_each_slots_order(slots: list[int]) -> None:
-    found = waves(columns(slots), 60, 5)
-    rows = [(int(s), float(o)) for b in found for s, o in zip(b.slot, b.open, strict=True)]
-    assert sorted(o for _, o in rows) == [i + 1 for i in range(len(slots))]
+rows_of = st.lists(st.tuples(st.integers(0, 6), st.integers(1, 4)), max_size=40)
+
+
+@given(rows_of)
+def test_waves_keep_every_row_and_both_orders(rows: list[tuple[int, int]]) -> None:
+    slots, times = [s for s, _ in rows], [t for _, t in rows]
+    found = waves(columns(slots, times), 60, 5)
+    arrived = [int(o) - 1 for b in found for o in b.open]
+    assert sorted(arrived) == list(range(len(rows)))
     for slot in set(slots):
-        assert [o for s, o in rows if s == slot] == [i + 1 for i, s in enumerate(slots) if s == slot]
-    assert len(found) == max((slots.count(s) for s in slots), default=0)
+        assert [i for i in arrived if slots[i] == slot] == [i for i, s in enumerate(slots) if s == slot]
+    # A row that begins a newer window than all before it comes after all of them.
+    for i, t in enumerate(times):
+        if i and t > max(times[:i]):
+            assert {arrived.index(k) < arrived.index(i) for k in range(i)} == {True}
     assert all(len(b) == len(set(b.slot.tolist())) and b.recv_ns == 5 for b in found)
 
 
-@given(st.lists(st.lists(st.integers(0, 6), unique=True, min_size=1), max_size=8))
-def test_merge_equals_waves_of_all(parts: list[list[int]]) -> None:
-    batches = [b for i, slots in enumerate(parts) for b in waves(columns(slots), 60, i)]
+@given(st.lists(st.integers(0, 6), max_size=40))
+def test_a_burst_takes_as_many_waves_as_its_busiest_slot(slots: list[int]) -> None:
+    assert len(waves(columns(slots), 60, 5)) == max((slots.count(s) for s in slots), default=0)
+
+
+@given(rows_of, st.sets(st.integers(1, 39)))
+def test_merge_equals_waves_of_all(rows: list[tuple[int, int]], cuts: set[int]) -> None:
+    """However the rows came in frames, joining them keeps every slot's order."""
+    edges = [0, *sorted(c for c in cuts if c < len(rows)), len(rows)]
+    batches = []
+    for number, (a, b) in enumerate(itertools.pairwise(edges)):
+        part = columns([s for s, _ in rows[a:b]], [t for _, t in rows[a:b]])
+        part["open"] += a
+        batches.extend(waves(part, 60, number))
     found = merge(batches)
-    assert sum(map(len, found)) == sum(map(len, parts))
-    assert len(found) == max((sum(s in p for p in parts) for s in range(7)), default=0)
+    arrived = [int(o) - 1 for b in found for o in b.open]
+    assert sorted(arrived) == list(range(len(rows)))
     for slot in range(7):
-        before = [float(b.open[b.slot == slot][0]) for b in batches if slot in b.slot]
-        after = [float(b.open[b.slot == slot][0]) for b in found if slot in b.slot]
-        assert after == before
-    if len(batches) > 1 and found:
-        assert {b.recv_ns for b in found} == {len(parts) - 1}
+        assert [i for i in arrived if rows[i][0] == slot] == [i for i, r in enumerate(rows) if r[0] == slot]
 
 
 def test_merge_keeps_lengths_apart() -> None:
