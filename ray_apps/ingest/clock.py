@@ -88,20 +88,19 @@ class FeedClock:
         end = int(np.max(ends)) if self._anchor is not None else int(np.sort(ends)[len(ends) // 2])
         if self._anchor is None or end > self.now_ns():
             self._anchor = (end, self._monotonic())
-            self._contradictions = 0
 
     def contradict(self, n_future: int, n_too_old: int, n_accepted: int) -> bool:
         """Take note of what a frame's bars say against the clock; forget it after several. True if forgotten.
 
-        Bars of the future count even beside good ones, since corrections may look good to a clock that is late;
-        bars of the past only where nothing else came, since they are usual after a burst.
+        Bars of the future count where they are the most of a frame: to a clock that is late, corrections look good.
+        Bars of the past count where nothing else came, since they are usual after a burst.
         """
         if self._is_live or self._anchor is None:
             return False
-        if n_future == 0 and (n_too_old == 0 or n_accepted > 0):
-            self._contradictions = 0 if n_accepted else self._contradictions
-            return False
-        self._contradictions += 1
+        if n_future > n_accepted or (n_too_old > 0 and n_accepted == 0):
+            self._contradictions += 1
+        elif n_accepted:
+            self._contradictions = 0
         if self._contradictions < RESYNC_FRAMES:
             return False
         self._anchor = None
