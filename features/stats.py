@@ -68,7 +68,9 @@ def level_step(
 
 
 @kernel
-def scale_step(count: float, var: float, spread: float, x: float, floor: float) -> tuple[float, float, float]:
+def scale_step(
+    count: float, var: float, spread: float, x: float, floor: float, clip_sd: float = CLIP_SD, alpha: float = ALPHA
+) -> tuple[float, float, float]:
     """Fold `x` into a mean square about zero; return (count, var, mean absolute value).
 
     >>> state = (0.0, 0.0, 0.0)
@@ -84,7 +86,7 @@ def scale_step(count: float, var: float, spread: float, x: float, floor: float) 
             var = (MAD_TO_SD * spread) ** 2
         return count, var, spread
     sd = max(math.sqrt(var), floor)
-    a = learning_rate(count, WARMUP, PRIOR, ALPHA)
-    d = clip(x, CLIP_SD * sd)
+    a = learning_rate(count, WARMUP, PRIOR, alpha)
+    d = clip(x, clip_sd * sd)
     var += a * (d * d - var)
     return count, var, spread

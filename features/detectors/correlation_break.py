@@ -11,7 +11,7 @@ from features.market.types import F64
 TRIAL_S = 600.0
 """Its windows slide over an hour: one independent trial per ten minutes."""
 
-TAIL = Tail(2.9, 3.2)
+TAIL = Tail(3.7, 3.3)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ FLOOR_RESIDUAL = 2e-4
 """Smallest rms of the residual believed: pairs of one base move together to 1e-5."""
 BETA_PRIOR = 240.0
 """Windows that the prior beta of 1 counts for."""
+RESIDUAL_CLIP_SD = 5.0
+"""The residual wanders: clipped at 3 its norm stays too small, and a stock's own news become a daily event."""
 BETA_ALPHA = 1.0 - 2.0 ** (-1.0 / 5_000.0)
 """Beta forgets with a half-life of 5,000 windows: the hourly moves overlap, so a day holds two dozen."""
 MIN_REACH = MIN_REACH_S / 3_600.0
@@ -68,7 +70,9 @@ def _fold(rows: I64, c: Closes, table: Cells, out: F64, why: U8) -> None:
                 out[1, t, n] = unit / sd
                 out[2, t, n] = beta
                 y = beta * x + clip(residual, 3.0 * sd * math.sqrt(part))
-            s[COUNT], s[VAR], s[SPREAD] = scale_step(s[COUNT], s[VAR], s[SPREAD], unit, FLOOR_RESIDUAL)
+            s[COUNT], s[VAR], s[SPREAD] = scale_step(
+                s[COUNT], s[VAR], s[SPREAD], unit, FLOOR_RESIDUAL, RESIDUAL_CLIP_SD, BETA_ALPHA
+            )
             a = learning_rate(s[COUNT], 0.0, 0.0, BETA_ALPHA)
             s[SXX] += a * (x * x - s[SXX])
             s[SXY] += a * (x * y - s[SXY])

@@ -1,6 +1,7 @@
 """How far a window moved against its series' own volatility at that time of day.
 
-Moves go from the last close before the window to its high and its low: a spike that came back still happened.
+Moves go from the last close before the window to its high and its low: a spike that came back still happened. The norm
+learns the farther of the two, what the detectors then judge.
 """
 
 import math
@@ -48,17 +49,19 @@ def _fold(rows: I64, w: Windows, vol: F64, table: Cells, out: F64, why: U8) -> N
             factor = _factor(vol, w.minute[t, n], w.frac[t, n])
             ref = w.ref[t, n]
             r = math.log(w.close[t, n] / ref)
+            up, down = math.log(w.high[t, n] / ref), -math.log(w.low[t, n] / ref)
             out[0, t, n] = r
             if s[COUNT] >= WARMUP:
                 sd = factor * max(math.sqrt(s[VAR]), FLOOR_RETURN)
-                out[1, t, n] = math.log(w.high[t, n] / ref) / sd
-                out[2, t, n] = -math.log(w.low[t, n] / ref) / sd
+                out[1, t, n] = up / sd
+                out[2, t, n] = down / sd
                 out[3, t, n] = r / sd
                 out[4, t, n] = sd
             else:
                 why[t, n] = WARMING
             if w.learn[t, n]:
-                s[COUNT], s[VAR], s[SPREAD] = scale_step(s[COUNT], s[VAR], s[SPREAD], r / factor, FLOOR_RETURN)
+                reach = max(up, down) / factor
+                s[COUNT], s[VAR], s[SPREAD] = scale_step(s[COUNT], s[VAR], s[SPREAD], reach, FLOOR_RETURN)
 
 
 class ReturnsFamily:
