@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from features.market.types import F64, I32, I64, AssetClass, Bool
+from features.market.types import F64, I32, I64, AssetClass, BarBatch, Bool
 
 CLASS_STRIDE = 10_000_000
 """Series of class k are numbered from k * CLASS_STRIDE."""
@@ -78,6 +78,24 @@ class BarRows:
     def take(self, rows: NDArray[np.intp] | Bool | slice) -> "BarRows":
         """Give the given rows."""
         return BarRows(**{name: getattr(self, name)[rows] for name in BAR_FIELDS})
+
+    @classmethod
+    def of(cls, asset_class: AssetClass, batch: BarBatch, in_state: Bool | bool = True) -> "BarRows":
+        """Give a batch as rows of the store; `in_state` for all of them or each."""
+        n = len(batch)
+        return cls(
+            series_id=(batch.slot + class_index(asset_class) * CLASS_STRIDE).astype(np.int32),
+            ts=batch.ts,
+            recv=np.full(n, batch.recv_ns, dtype=np.int64),
+            open=batch.open,
+            high=batch.high,
+            low=batch.low,
+            close=batch.close,
+            volume=batch.volume,
+            vwap=batch.vwap,
+            trades=batch.trades,
+            in_state=np.broadcast_to(np.asarray(in_state, dtype=np.bool_), n),
+        )
 
     @classmethod
     def concat(cls, parts: Sequence["BarRows"]) -> "BarRows":

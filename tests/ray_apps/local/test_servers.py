@@ -36,9 +36,18 @@ SERVERS = [pytest.param(LocalPostgres, id="postgres"), pytest.param(LocalValkey,
 Make = Callable[[Path], LocalPostgres | LocalValkey]
 
 
+@pytest.fixture(scope="module")
+def made() -> Iterator[Path]:
+    """Give a folder with a new database, for the others to copy: making one takes 2 s, a copy 0.1 s."""
+    with TemporaryDirectory(prefix="tapewatch made ", ignore_cleanup_errors=True) as name:
+        LocalPostgres(Path(name)).start().stop()
+        yield Path(name)
+
+
 @pytest.fixture
-def folder() -> Iterator[Path]:
+def folder(made: Path) -> Iterator[Path]:
     with TemporaryDirectory(prefix="tapewatch local ", ignore_cleanup_errors=True) as name:
+        subprocess.run(["cp", "-a", f"{made}/.", name], check=True)
         yield Path(name)
 
 
@@ -113,9 +122,7 @@ def test_survives_kill_of_the_owner(make: Make, folder: Path) -> None:
     name = "postgres" if make is LocalPostgres else "valkey"
     with make(folder) as server:
         put(server, "before")
-    owner = subprocess.Popen(
-        [sys.executable, "-c", OWNER, name, str(folder)], stdout=subprocess.PIPE, text=True
-    )
+    owner = subprocess.Popen([sys.executable, "-c", OWNER, name, str(folder)], stdout=subprocess.PIPE, text=True)
     assert owner.stdout is not None
     pid = int(owner.stdout.readline())
     owner.kill()
@@ -129,9 +136,7 @@ def test_survives_kill_of_the_owner(make: Make, folder: Path) -> None:
 @pytest.mark.parametrize("make", SERVERS)
 def test_the_orphan_stops_by_itself(make: Make, folder: Path) -> None:
     name = "postgres" if make is LocalPostgres else "valkey"
-    owner = subprocess.Popen(
-        [sys.executable, "-c", OWNER, name, str(folder)], stdout=subprocess.PIPE, text=True
-    )
+    owner = subprocess.Popen([sys.executable, "-c", OWNER, name, str(folder)], stdout=subprocess.PIPE, text=True)
     assert owner.stdout is not None
     processes = family(int(owner.stdout.readline()))
     owner.send_signal(signal.SIGKILL)
@@ -151,7 +156,6 @@ def test_postgres_recovers_from_kill_of_the_server(folder: Path) -> None:
 
 
 def test_postgres_starts_within_two_seconds(folder: Path) -> None:
-    LocalPostgres(folder).start().stop()
     best = min(_start_seconds(folder) for _ in range(3))
     assert best < 2.0
 
@@ -176,7 +180,6 @@ def test_a_failed_start_says_why_and_frees_the_folder(folder: Path) -> None:
 
 
 def test_another_major_version_is_refused(folder: Path) -> None:
-    LocalPostgres(folder).start().stop()
     (folder / "postgres" / "data" / "PG_VERSION").write_text("12\n")
     with pytest.raises(LocalError, match="was 12"):
         LocalPostgres(folder).start()

@@ -8,6 +8,7 @@ import numpy as np
 import psycopg
 import pytest
 
+from features.market.types import AssetClass, BarBatch
 from ray_apps.store.copying import encode
 from ray_apps.store.errors import LeaseLostError, StoreUnavailableError
 from ray_apps.store.lease import Lease
@@ -300,6 +301,21 @@ def test_a_lost_server_is_a_transient_error(dsn: str) -> None:
             await writer.commit(epoch=1, seq=1, bars=[bars([0])])
 
     asyncio.run(main())
+
+
+def test_rows_of_a_batch() -> None:
+    made = bars([3, 4])
+    batch = BarBatch(
+        slot=made.series_id, ts=made.ts, ts_end=made.ts + MINUTE, open=made.open, high=made.high, low=made.low,
+        close=made.close, volume=made.volume, vwap=made.vwap, trades=made.trades, bar_s=60, recv_ns=7,
+    )  # fmt: skip
+    rows = BarRows.of(AssetClass.CRYPTO, batch, np.array([True, False]))
+    assert rows.series_id.tolist() == [10_000_003, 10_000_004]
+    assert rows.series_id.dtype == np.int32
+    assert rows.recv.tolist() == [7, 7]
+    assert rows.in_state.tolist() == [True, False]
+    assert BarRows.of(AssetClass.CRYPTO, batch).in_state.tolist() == [True, True]
+    assert encode(rows)
 
 
 def test_rounds_keep_the_order_of_a_window() -> None:
