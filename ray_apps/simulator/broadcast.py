@@ -62,6 +62,11 @@ class Channel:
         late = _SECOND_BARS_LATE_NS if self.bar_s < 60 else 0
         return self.next_ns + self.step_ns + late + self.delay_ns
 
+    def warm(self) -> None:
+        """Add up the day so far, which may take a second, before anybody waits for it."""
+        last_ns = self.next_ns - self.step_ns
+        self.totals.add(last_ns, self.source.window(last_ns, self.bar_s))
+
     def events(self, start_ns: int) -> tuple[Bars, list[bytes]]:
         """Give a window's bars and their events, from what was prepared if it was."""
         if self.ready is None or self.ready[0] != start_ns:

@@ -71,7 +71,11 @@ async def simulator(config: SimulatorConfig) -> AsyncIterator[dict[str, object]]
     start_ns = _start_ns(config, sources)
     clock, faults = Clock(start_ns, config.speed), FaultBox(config.faults)
     hub = Hub({c: s.symbols for c, s in sources.items()}, config.batch, faults)
-    broadcast = Broadcast(clock, hub, _channels(sources, start_ns), faults)
+    channels = _channels(sources, start_ns)
+    for channel in channels:
+        if channel.host == SOCKET and channel.bar_s >= 60:
+            channel.warm()
+    broadcast = Broadcast(clock, hub, channels, faults)
     rest = Rest(clock, sources, faults)
     admin = Admin(clock, hub, broadcast, faults, sources)
     with _listen(config.rest_port) as rest_socket:
