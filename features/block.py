@@ -1,6 +1,7 @@
 """Give bars as a rectangle [T, N] over slots: one minute of the market, or years of one symbol, in one shape."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -43,6 +44,10 @@ class BarBlock:
         return t, n
 
 
+COLUMNS = ("ts", "open", "high", "low", "close", "volume", "trades")
+"""The columns [T, N] of a block."""
+
+
 def block_of(batch: BarBatch, revise: Bool | None = None) -> BarBlock:
     """Give a batch as the block of one row, without copying.
 
@@ -55,13 +60,20 @@ def block_of(batch: BarBatch, revise: Bool | None = None) -> BarBlock:
     )  # fmt: skip
 
 
-def rows_of(block: BarBlock, start: int, stop: int) -> BarBlock:
-    """Give rows [start, stop) of time as a block of their own, without copying."""
-    at = slice(start, stop)
+def rows_of(block: BarBlock, at: slice | Bool) -> BarBlock:
+    """Give rows of time as a block of their own; a slice is not copied."""
     return BarBlock(
         block.slot, block.ts[at], block.open[at], block.high[at], block.low[at], block.close[at], block.volume[at],
         block.trades[at], block.bar_s,
     )  # fmt: skip
+
+
+def plain(block: BarBlock) -> BarBlock:
+    """Give the block with columns in C order and writable: kernels are compiled once, for those alone."""
+    columns = {name: getattr(block, name) for name in COLUMNS}
+    odd = {name: c for name, c in columns.items() if not (c.flags.c_contiguous and c.flags.writeable)}
+    plainer: dict[str, Any] = {name: np.array(c, order="C") for name, c in odd.items()}
+    return replace(block, **plainer) if odd else block
 
 
 def columns_of(block: BarBlock, mine: Bool) -> BarBlock:

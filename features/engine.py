@@ -9,7 +9,7 @@ from features.block import BarBlock, rows_of
 from features.decisions.anomalies import Anomalies
 from features.decisions.config import DetectionConfig
 from features.market.calendar import ny_day
-from features.market.types import NS_PER_S, SlotTable
+from features.market.types import NS_PER_S, Bool, SlotTable
 from features.stages.context import Contexts
 from features.stages.desk import Desk, Episode, Settled
 from features.stages.market import Market
@@ -69,12 +69,16 @@ class Engine:
             ctx,
         )
 
-    def _parts(self, block: BarBlock) -> Iterator[tuple[BarBlock, np.ndarray]]:
-        """Cut a block at days and at `CELLS`, between windows; say which rows close one."""
+    def _parts(self, block: BarBlock) -> Iterator[tuple[BarBlock, Bool]]:
+        """Cut a block at days and at `CELLS`, between windows; say which rows close one. Rows without a bar go."""
+        present = np.isfinite(block.close)
+        has_bars: Bool = np.asarray(present.any(axis=1))
+        if not has_bars.all():
+            block, present = rows_of(block, has_bars), present[has_bars]
         t, n = block.shape
-        if not t or not n:
+        if not t:
             return
-        end = block.ts.max(axis=1) + block.bar_s * NS_PER_S
+        end = np.where(present, block.ts, np.iinfo(np.int64).min).max(axis=1) + block.bar_s * NS_PER_S
         window = -(-end // (self.shape.window_s * NS_PER_S))
         closes = np.append(window[1:] != window[:-1], True)
         sessions = self.table.asset_class.has_sessions
@@ -87,6 +91,6 @@ class Engine:
             reach = int(np.searchsorted(stops, start + step))
             day_end = i + int(np.argmax(is_day_end[i:]))
             i = min(reach, day_end, len(stops) - 1)
-            yield rows_of(block, start, int(stops[i])), closes[start : stops[i]]
+            yield rows_of(block, slice(start, int(stops[i]))), closes[start : stops[i]]
             start = int(stops[i])
             i += 1

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from features import catalog
-from features.block import BarBlock
+from features.block import BarBlock, plain
 from features.catalog import CATALOG
 from features.families.activity import ActivityFamily
 from features.families.cross_section import Closes, CrossSectionFamily
@@ -106,6 +106,7 @@ class FeatureState:
 
     def observe(self, rows: I64, block: BarBlock) -> Observation:
         """Fold a block of bars of `rows` [N] and give what they showed; columns known at the close stay NaN."""
+        block = plain(block)
         t, n = block.shape
         revise = np.zeros(n, dtype=np.bool_) if block.revise is None else block.revise
         activity = block.trades if self.shape.activity == "trades" else block.volume

@@ -1,10 +1,13 @@
 """The Desk stage: merge anomalies into episodes, rank what is new, and say what is worth a notification."""
 
 import hashlib
+import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from features import catalog
 from features.decisions.anomalies import RETRACTED, Anomalies, severity
@@ -58,8 +61,13 @@ class Desk:
         self.config = config
         self.name = name
         self.open: dict[str, Episode] = {}
+        self.faults: dict[str, Episode] = {}
         self.day = -1
         self.notified = 0
+
+    def hold(self, episode: Episode) -> None:
+        """Keep an episode open; a symbol's data faults are events of their own beside what its market does."""
+        (self.faults if episode.kind == KINDS[DATA_FAULT] else self.open)[episode.symbol] = episode
 
     def settle(self, found: Anomalies, ctx: Contexts | None = None) -> Settled:
         """Give every anomaly of a closed window its episode; rows in order of time known, then slot."""
@@ -68,46 +76,50 @@ class Desk:
         fresh: list[str] = []
         shock = np.flatnonzero((found.kind == MARKET_SHOCK) & (found.state != RETRACTED))
         if len(shock):
-            episode, is_new = self._merge(MARKET, found, int(shock[0]), len(shock))
-            order = shock[np.argsort(-np.abs(np.nan_to_num(found.x[shock, catalog.MOVE_Z])), kind="stable")]
-            names = tuple(self.name(int(s)) for s in found.slot[order[:LEADERS]])
-            breadth = float(ctx.breadth[0]) if ctx is not None and len(ctx) else float("nan")
-            if is_new:
-                episode = replace(episode, leaders=names, breadth=breadth, members=len(shock))
-            else:
-                episode = replace(episode, members=max(episode.members, len(shock)))
+            breadth = float(ctx.breadth[0]) if ctx is not None and len(ctx) else math.nan
+            episode, is_new = self._shock(found, shock, breadth)
             self._touch(episode, is_new, touched, fresh)
             for i in shock:
                 ids[i] = episode.id
         for i in np.flatnonzero((found.kind != MARKET_SHOCK) & (found.state != RETRACTED)):
-            episode, is_new = self._merge(self.name(int(found.slot[i])), found, int(i), 1)
+            at = int(found.end[i])
+            episode, is_new = self._merge(self.name(int(found.slot[i])), found, int(i), at)
             self._touch(episode, is_new, touched, fresh)
             ids[i] = episode.id
-        new = sorted((touched[i] for i in fresh), key=lambda e: (not e.rate == e.rate, e.rate, e.symbol))
+        new = sorted((touched[i] for i in fresh), key=lambda e: (math.isnan(e.rate), e.rate, e.symbol))
         return Settled(ids, list(touched.values()), self._cap(new))
 
     def _touch(self, episode: Episode, is_new: bool, touched: dict[str, Episode], fresh: list[str]) -> None:
-        self.open[episode.symbol] = episode
+        self.hold(episode)
         touched[episode.id] = episode
         if is_new:
             fresh.append(episode.id)
 
-    def _merge(self, symbol: str, found: Anomalies, i: int, n: int) -> tuple[Episode, bool]:
-        """Put anomaly `i` into the symbol's open episode, or open one."""
-        now, rate = int(found.end[i]), float(found.rate[i])
-        current = self.open.get(symbol)
-        is_fault = found.kind[i] == DATA_FAULT
-        if current is not None and now - current.last <= self.config.cooldown_s * NS_PER_S:
-            same_sort = is_fault == (current.kind == KINDS[DATA_FAULT])
-            if same_sort and not rate * ESCALATE < current.rate:
-                grown = replace(current, last=max(now, current.last), n_anomalies=current.n_anomalies + n)
-                if rate < current.rate:
-                    grown = replace(grown, rate=rate, severity=severity(rate, self.config.budget),
-                                    score=float(found.score[i]), p_value=float(found.p_value[i]))  # fmt: skip
-                return grown, False
-        text = f"{self.asset_class}|{symbol}|{now}|{KINDS[found.kind[i]]}"
+    def _shock(self, found: Anomalies, rows: NDArray[np.intp], breadth: float) -> tuple[Episode, bool]:
+        """Put the symbols one shock raised into the market's episode; the largest moves lead."""
+        episode, is_new = self._merge(MARKET, found, int(rows[0]), int(found.end[rows].max()), len(rows))
+        if not is_new:
+            return replace(episode, members=max(episode.members, len(rows))), False
+        moves = np.abs(np.nan_to_num(found.x[rows, catalog.MOVE_Z]))
+        names = [self.name(int(s)) for s in found.slot[rows]]
+        order = sorted(range(len(rows)), key=lambda i: (-moves[i], names[i]))
+        leaders = tuple(names[i] for i in order[:LEADERS])
+        return replace(episode, leaders=leaders, breadth=breadth, members=len(rows)), True
+
+    def _merge(self, symbol: str, found: Anomalies, i: int, now: int, n: int = 1) -> tuple[Episode, bool]:
+        """Put anomaly `i`, one of `n` known at `now`, into the symbol's open episode, or open one."""
+        kind, rate = KINDS[found.kind[i]], float(found.rate[i])
+        current = (self.faults if found.kind[i] == DATA_FAULT else self.open).get(symbol)
+        is_open = current is not None and now - current.last <= self.config.cooldown_s * NS_PER_S
+        if current is not None and is_open and not rate * ESCALATE < current.rate:
+            grown = replace(current, last=max(now, current.last), n_anomalies=current.n_anomalies + n)
+            if rate < current.rate:
+                grown = replace(grown, rate=rate, severity=severity(rate, self.config.budget),
+                                score=float(found.score[i]), p_value=float(found.p_value[i]))  # fmt: skip
+            return grown, False
+        text = f"{self.asset_class}|{symbol}|{now}|{kind}"
         return Episode(
-            id=hashlib.blake2b(text.encode(), digest_size=16).hexdigest(), symbol=symbol, kind=KINDS[found.kind[i]],
+            id=hashlib.blake2b(text.encode(), digest_size=16).hexdigest(), symbol=symbol, kind=kind,
             opened=now, last=now, n_anomalies=n, score=float(found.score[i]), p_value=float(found.p_value[i]),
             rate=rate, severity=severity(rate, self.config.budget), direction=float(found.direction[i]),
         ), True  # fmt: skip
@@ -117,8 +129,26 @@ class Desk:
         if not new:
             return []
         day = new[0].opened // DAY_NS
-        if day != self.day:
+        if day > self.day:
             self.day, self.notified = day, 0
         chosen = new[: max(0, self.config.notifications_per_day - self.notified)]
         self.notified += len(chosen)
         return chosen
+
+    def snapshot(self) -> dict[str, Any]:
+        """Give the state as JSON can hold it: None for NaN."""
+        episodes = [asdict(e) for held in (self.open, self.faults) for e in held.values()]
+        return {"day": self.day, "notified": self.notified, "episodes": [_without_nan(e) for e in episodes]}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take the state of a snapshot."""
+        self.day, self.notified = state["day"], state["notified"]
+        self.open, self.faults = {}, {}
+        for e in state["episodes"]:
+            values: dict[str, Any] = {k: math.nan if v is None else v for k, v in e.items()}
+            values["leaders"] = tuple(values["leaders"])
+            self.hold(Episode(**values))
+
+
+def _without_nan(record: dict[str, Any]) -> dict[str, Any]:
+    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in record.items()}

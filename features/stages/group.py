@@ -148,9 +148,8 @@ class SymbolGroup:
     def _close(self, rows: I64, bars: F64, x: F64, revise: Bool, ctx: Contexts) -> Anomalies:
         """Judge closed windows: `bars` [C, N, WIDTH] and `x` [C, N, F] of each window's last bar, END 0 where none."""
         present = bars[:, :, nb.END] > 0.0
-        residual, _ = self.features.close(
-            rows, Closes(present, revise, bars[:, :, nb.MOVE], bars[:, :, nb.REACH], ctx.move)
-        )
+        move, reach = bars[:, :, nb.MOVE].copy(), bars[:, :, nb.REACH].copy()
+        residual, _ = self.features.close(rows, Closes(present, revise, move, reach, ctx.move))
         for j, column in enumerate((catalog.RESIDUAL, catalog.RESIDUAL_Z, catalog.BETA)):
             x[:, :, column] = residual[j]
         verdict = self.closing.verdict(x, bars[:, :, nb.TRIALS])

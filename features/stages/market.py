@@ -269,11 +269,10 @@ class Market:
 
     def _contexts(self, end: I64, out: F64) -> Contexts:
         day = ny_day(end - 1) if self.terms.sessions else (end - 1) // (DAY_S * NS_PER_S)
+        c = out.T.copy()
         return Contexts(
-            end=end,
-            n_active=np.nan_to_num(out[:, N_ACTIVE]).astype(np.int64),
-            score=out[:, SCORE], p_value=out[:, P_VALUE], rate=out[:, RATE], direction=out[:, DIRECTION],
-            is_shock=out[:, IS_SHOCK] == 1.0, breadth=out[:, BREADTH], move=out[:, MEDIAN_MOVE],
+            end=end, n_active=np.nan_to_num(c[N_ACTIVE]).astype(np.int64), score=c[SCORE], p_value=c[P_VALUE],
+            rate=c[RATE], direction=c[DIRECTION], is_shock=c[IS_SHOCK] == 1.0, breadth=c[BREADTH], move=c[MEDIAN_MOVE],
             day=day, scale=np.array([self.rescale.factor(int(d) + 1) for d in day]),
         )  # fmt: skip
 
