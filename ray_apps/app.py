@@ -19,10 +19,10 @@ from ray_apps.commands.up import UpOptions
 from ray_apps.errors import UsageError
 from ray_apps.ingest.config import FeedConfig
 from ray_apps.ingest.plan import WarmPlan
-from ray_apps.local.stack import Stack, secret
+from ray_apps.local.stack import Stack
 from ray_apps.local.start import Start, start_of
 from ray_apps.screen import Screen
-from ray_apps.settings import Settings, export
+from ray_apps.settings import Settings
 from ray_apps.shards.desk import DeskService
 from ray_apps.store.migrate import migrate
 
@@ -108,7 +108,7 @@ class Up:
         if o.source == "synthetic":
             arguments += ["--symbols", str(o.symbols), "--seed", str(o.seed), "--start", start.iso]
             arguments += ["--per-day", str(self.settings.simulator.per_day)]
-            arguments += ["--burst", start.burst_iso] if start.is_first else []
+            arguments += ["--burst-at", start.burst_iso] if start.is_first else []
         elif not start.is_first:
             arguments += ["--start", start.iso]
         return arguments
@@ -120,7 +120,6 @@ class Up:
         return WarmPlan(o.symbols, o.seed, self.settings.simulator.per_day, WARM_DAYS, start.first_ns)
 
     def _ray(self) -> None:
-        export({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secret(), "OMP_NUM_THREADS": "1"})
         ray.init(
             address="local", namespace=actors.NAMESPACE, include_dashboard=False, log_to_driver=False,
             configure_logging=False, num_cpus=max(2, os.cpu_count() or 2), object_store_memory=OBJECT_STORE_BYTES,

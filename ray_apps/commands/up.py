@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -67,6 +68,10 @@ def up(
         http_port=settings.http.port,
         config=config,
     )
+    from ray_apps.settings import export
+
+    # Ray reads these when it is imported.
+    export({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_urlsafe(32), "OMP_NUM_THREADS": "1"})
     from ray_apps import app
 
     app.up(settings, options)

@@ -1,7 +1,6 @@
 """Start what the system stands on when one machine runs it all: database, cache, simulator."""
 
 import json
-import secrets
 import subprocess
 import sys
 import threading
@@ -105,7 +104,3 @@ def _end(child: subprocess.Popen[bytes]) -> None:
         child.kill()
         child.wait(5)
 
-
-def secret() -> str:
-    """Give a token for this run."""
-    return secrets.token_urlsafe(32)
