@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from ray_apps.commands import anomalies, bench, check, config, db, tail, up, version
+from ray_apps.commands import anomalies, bench, check, config, db, simulate, tail, up, version
 from ray_apps.errors import UserError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
 app.command()(up.up)
 app.command()(check.check)
 app.add_typer(config.app, name="config")
+app.command()(simulate.simulate)
 app.command()(anomalies.anomalies)
 app.command()(tail.tail)
 app.command()(bench.bench)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from features.market.types import AssetClass
 from ray_apps.api.stream import Event
 from ray_apps.config import HttpConfig
+from ray_apps.sinks.redis_sink import Latest
 from ray_apps.store.feeds import FeedRow, GapRow
 from ray_apps.store.filters import AnomalyFilter, Cursor, EpisodeFilter
 from ray_apps.store.reader import Page, StoredBar, SymbolRow
@@ -50,16 +51,6 @@ class Questions(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Latest:
-    """What the cache knows of a series: the columns of its newest bar, its features and its scores."""
-
-    bar_s: int
-    bar: Mapping[str, Any]
-    features: Mapping[str, float]
-    scores: Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True)
 class Deps:
     """Everything the gateway answers from.
 
@@ -68,9 +59,9 @@ class Deps:
     reader
         The database.
     latest
-        The cache's newest of a symbol; None where it has nothing or is away.
+        The cache's newest of a symbol at a bar length; None where it has nothing or is away.
     listen
-        Anomalies as they are raised, after the event of an id where one is given; ends never.
+        Anomalies and episodes as they are raised, after the event of an id where one is given; ends never.
     readiness
         Part -> "" where it works, else what is wrong.
     metrics
@@ -78,7 +69,7 @@ class Deps:
     """
 
     reader: Questions
-    latest: Callable[[AssetClass, str], Awaitable[Latest | None]]
+    latest: Callable[[AssetClass, str, int], Awaitable[Latest | None]]
     listen: Callable[[str | None], AsyncIterator[Event]]
     readiness: Callable[[], Awaitable[Mapping[str, str]]]
     metrics: Callable[[], Awaitable[str]]

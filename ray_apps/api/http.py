@@ -9,9 +9,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, FastAPI, Header, Path, Query, Request
 from fastapi.responses import PlainTextResponse, StreamingResponse
 
-from features.market.types import AssetClass
+from features.market.types import NS_PER_MS, AssetClass
 from ray_apps.api import problems
-from ray_apps.api.deps import Deps, Latest
+from ray_apps.api.deps import Deps
 from ray_apps.api.problems import ProblemError, documented
 from ray_apps.api.schemas import (
     AnomaliesQuery,
@@ -36,6 +36,7 @@ from ray_apps.api.schemas import (
 )
 from ray_apps.api.stream import Streams, frames
 from ray_apps.config import Severity
+from ray_apps.sinks.redis_sink import Latest
 from ray_apps.store.filters import AnomalyFilter, Cursor, EpisodeFilter
 from ray_apps.store.reader import SymbolRow
 
@@ -117,10 +118,10 @@ async def one_symbol(symbol: SymbolPath, query: Annotated[OneSymbolQuery, Query(
     """Give the newest bar of a symbol with its features and scores."""
     row = await _known(deps, symbol, query.asset_class)
     asset_class = AssetClass(row.asset_class)
-    latest = await deps.latest(asset_class, row.symbol)
-    if latest is not None:
-        return _latest(row, latest)
     for bar_s in sorted(row.bar_s, key=lambda s: (s < 60, s)):  # minutes before seconds
+        latest = await deps.latest(asset_class, row.symbol, bar_s)
+        if latest is not None and (cached := _cached(latest)) is not None:
+            return cached
         newest = await deps.reader.bars(row.symbol, asset_class, bar_s, limit=1)
         if newest:
             bar = BarOut.model_validate(newest[0])
@@ -128,16 +129,21 @@ async def one_symbol(symbol: SymbolPath, query: Annotated[OneSymbolQuery, Query(
     raise ProblemError(404, f"expected a symbol with bars, was {symbol!r}")
 
 
-def _latest(row: SymbolRow, latest: Latest) -> LatestOut:
-    return LatestOut(
-        asset_class=AssetClass(row.asset_class),
-        symbol=row.symbol,
-        bar_s=latest.bar_s,
-        source="cache",
-        bar=BarOut.model_validate(latest.bar),
-        features=dict(latest.features),
-        scores=dict(latest.scores),
-    )
+def _cached(latest: Latest) -> LatestOut | None:
+    """Give what the cache holds; None where it is not of our making."""
+    try:
+        bar = {**latest.bar, "ts": int(latest.bar["ts"]) * NS_PER_MS}
+        return LatestOut(
+            asset_class=AssetClass(latest.asset_class),
+            symbol=latest.symbol,
+            bar_s=latest.bar_s,
+            source="cache",
+            bar=BarOut.model_validate(bar),
+            features=dict(latest.features or {}),
+            scores=dict(latest.scores or {}),
+        )
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 async def _known(deps: Deps, named: str, asset_class: AssetClass | None) -> SymbolRow:
@@ -215,10 +221,10 @@ def _wanted(query: StreamQuery) -> Callable[[dict[str, Any]], bool]:
     order = list(Severity)
     least = order.index(query.min_severity) if query.min_severity else 0
 
-    def is_wanted(anomaly: dict[str, Any]) -> bool:
-        if any(anomaly.get(name) != value for name, value in asked.items()):
+    def is_wanted(told: dict[str, Any]) -> bool:
+        if any(told.get(name) != value for name, value in asked.items()):
             return False
-        return not least or anomaly.get("severity") in order[least:]
+        return not least or told.get("severity") in order[least:]
 
     return is_wanted
 
@@ -243,7 +249,7 @@ def _common(query: AnomaliesQuery | EpisodesQuery) -> dict[str, Any]:
     responses={
         **documented(503),
         200: {
-            "description": "Server-sent events named anomaly, a comment as heartbeat",
+            "description": "Server-sent events named anomaly or episode, a comment as heartbeat",
             "content": {"text/event-stream": {"example": 'id: 1-0\nevent: anomaly\ndata: {"symbol":"AAPL"}\n\n'}},
         },
     },
@@ -254,7 +260,7 @@ async def stream(
     deps: Given,
     last_event_id: Annotated[str | None, Header(pattern=r"^[0-9]{1,20}(-[0-9]{1,20})?$")] = None,
 ) -> StreamingResponse:
-    """Follow anomalies as they are raised; `Last-Event-ID` goes on after an event."""
+    """Follow anomalies and episodes as they are raised; `Last-Event-ID` goes on after an event."""
     streams: Streams = request.app.state.streams
     body = frames(deps.listen(last_event_id), _wanted(query), deps.http.heartbeat_s)
     return streams.respond(body)

@@ -19,10 +19,11 @@ RETRY_MS = 2000
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One anomaly on the stream; `id` is its place, which `Last-Event-ID` goes on from."""
+    """An anomaly or an episode on the stream; `id` is its place, which `Last-Event-ID` goes on from."""
 
     id: str
-    anomaly: dict[str, Any]
+    topic: str
+    body: dict[str, Any]
 
 
 class Streams:
@@ -71,7 +72,7 @@ async def frames(
             if event is None:
                 return
             following = asyncio.ensure_future(anext(events, None))
-            if is_wanted(event.anomaly):
+            if is_wanted(event.body):
                 yield encode(event)
     finally:
         following.cancel()
@@ -81,7 +82,8 @@ async def frames(
 def encode(event: Event) -> bytes:
     r"""Give the frame of an event.
 
-    >>> encode(Event("1-0", {"symbol": "AAPL"}))
+    >>> encode(Event("1-0", "anomaly", {"symbol": "AAPL"}))
     b'id: 1-0\nevent: anomaly\ndata: {"symbol":"AAPL"}\n\n'
     """
-    return b"id: %b\nevent: anomaly\ndata: %b\n\n" % (event.id.encode(), msgspec.json.encode(event.anomaly))
+    place = b"id: %b\n" % event.id.encode() if event.id else b""
+    return b"%bevent: %b\ndata: %b\n\n" % (place, event.topic.encode(), msgspec.json.encode(event.body))

@@ -27,20 +27,24 @@ def clock(text: str, tz: tzinfo, form: str = "%Y-%m-%d %H:%M:%S") -> str:
     return datetime.fromisoformat(text).astimezone(tz).strftime(form)
 
 
-def number(value: float | None, digits: int = 2) -> str:
+def number(value: float | None) -> str:
     """Print a number shortly, a dash where there is none.
 
     >>> number(2e-6), number(None), number(0.001)
-    ('2e-06', '-', '0.001')
+    ('2e-6', '-', '0.001')
     """
-    return "-" if value is None else f"{value:.{digits}g}"
+    from ray_apps.sinks.console import short
+
+    return "-" if value is None else short(value)
 
 
-def anomaly_line(anomaly: dict[str, Any], tz: tzinfo) -> str:
-    """Give the line `tail` prints."""
-    sure = f"p={number(anomaly['p_value'])}  rate {number(anomaly['rate'])}/day"
-    head = f"ANOMALY {anomaly['kind']} {anomaly['symbol']}  {anomaly['reading']}"
-    return f"{head}  {sure}  severity {anomaly['severity']}  {clock(anomaly['available_at'], tz)}"
+def line(topic: str, told: dict[str, Any], tz: tzinfo) -> str:
+    """Give the line `tail` prints for an anomaly or an episode."""
+    who = told["symbol"] or f"{told['asset_class']} market"
+    what = told["reading"] if topic == "anomaly" else f"{told['n_anomalies']} anomalies"
+    at = clock(told["available_at" if topic == "anomaly" else "last_at"], tz)
+    sure = f"p={number(told['p_value'])}  rate {number(told['rate'])}/day  severity {told['severity']}"
+    return f"{topic.upper()} {told['kind']} {who}  {what}  {sure}  {at}"
 
 
 def as_csv(rows: Sequence[dict[str, Any]], tz: tzinfo) -> str:

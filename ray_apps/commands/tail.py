@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json as jsonlib
 from collections.abc import Iterator
-from datetime import tzinfo
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ray_apps.commands.common import ConfigFile, DataDir, Json, Zone, load, zone
-from ray_apps.commands.lines import anomaly_line
+from ray_apps.commands.lines import line
 from ray_apps.errors import UserError
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ def tail(
     config: ConfigFile = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Print anomalies as they are raised, until Ctrl-C.
+    """Print anomalies and episodes as they are raised, until Ctrl-C.
 
     Example: tapewatch tail --severity high --tz America/New_York
     """
@@ -40,18 +39,14 @@ def tail(
         http = load(config, data_dir).http
         url = f"http://{http.host}:{http.port}"
     wanted = {"symbol": symbol, "kind": kind, "min_severity": severity}
-    for n, anomaly in enumerate(follow(url, {k: v for k, v in wanted.items() if v}), 1):
-        typer.echo(_shown(anomaly, json, at))
+    for n, (topic, told) in enumerate(follow(url, {k: v for k, v in wanted.items() if v}), 1):
+        typer.echo(jsonlib.dumps({"type": topic, **told}) if json else line(topic, told, at))
         if n == limit:
             return
 
 
-def _shown(anomaly: dict[str, Any], as_json: bool, tz: tzinfo) -> str:
-    return jsonlib.dumps(anomaly) if as_json else anomaly_line(anomaly, tz)
-
-
-def follow(url: str, params: dict[str, str]) -> Iterator[dict[str, Any]]:
-    """Give each anomaly of the gateway's stream; raise UserError where there is none or it ends."""
+def follow(url: str, params: dict[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Give each event of the gateway's stream with its topic; raise UserError where there is none or it ends."""
     import httpx
 
     stream = f"{url.rstrip('/')}/v1/stream"
@@ -80,15 +75,15 @@ def _refusal(response: httpx.Response) -> str:
         return f"{response.status_code} {response.reason_phrase}"
 
 
-def _events(response: httpx.Response) -> Iterator[dict[str, Any]]:
+def _events(response: httpx.Response) -> Iterator[tuple[str, dict[str, Any]]]:
     event, data = "", ""
-    for line in response.iter_lines():
-        field, _, value = line.partition(": ")
+    for text in response.iter_lines():
+        field, _, value = text.partition(": ")
         if field == "event":
             event = value
         elif field == "data":
             data = value
-        elif not line:
-            if event == "anomaly" and data:
-                yield jsonlib.loads(data)
+        elif not text:
+            if event in ("anomaly", "episode") and data:
+                yield event, jsonlib.loads(data)
             event, data = "", ""

@@ -11,7 +11,7 @@ import typer.main
 
 from ray_apps.cli import app, run
 from ray_apps.commands.common import instant, zone
-from ray_apps.commands.lines import anomaly_line, as_csv
+from ray_apps.commands.lines import as_csv, line
 from ray_apps.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,7 +63,7 @@ def test_every_option_says_what_it_does():
 
 def test_the_commands_of_the_issue_are_there():
     names = {" ".join(path) for path, _ in commands()}
-    assert names >= {"up", "check", "config show", "config check", "anomalies", "tail", "bench", "version"}
+    assert names >= {"up", "check", "simulate", "config show", "config check", "anomalies", "tail", "bench", "version"}
     assert names >= {"db migrate", "db size"}
 
 
@@ -88,6 +88,9 @@ def test_no_arguments_is_help(tapewatch):
         (["anomalies", "--limit", "0"], 2, "--limit"),
         (["anomalies"], 1, "expected a database in"),
         (["db", "size"], 1, "expected a database in"),
+        (["simulate", "--asset", "bonds"], 2, "--asset: expected some of stocks, crypto"),
+        (["simulate", "--source", "/no/such/folder"], 2, "--source: expected 'synthetic' or a folder"),
+        (["simulate", "--fault", "nope=1"], 2, "nope"),
         (["config"], 2, "Missing command"),
     ],
 )
@@ -176,8 +179,10 @@ FOUND = {
 
 
 def test_lines():
-    assert anomaly_line(FOUND, zone("America/New_York")) == (
-        "ANOMALY burst_up AAPL  +1.8 % on 9.46x normal volume  p=2e-06  rate 0.001/day  severity high  "
+    assert line("anomaly", FOUND, zone("America/New_York")) == (
+        "ANOMALY burst_up AAPL  +1.8 % on 9.46x normal volume  p=2e-6  rate 0.001/day  severity high  "
         "2026-01-02 09:32:00"
     )
+    episode = {**FOUND, "symbol": None, "n_anomalies": 7, "last_at": FOUND["ts"]}
+    assert line("episode", episode, UTC).startswith("EPISODE burst_up stocks market  7 anomalies  p=2e-6")
     assert as_csv([FOUND], UTC).splitlines()[1].startswith("ab,stocks,AAPL,60,2026-01-02T14:31:00+00:00,")

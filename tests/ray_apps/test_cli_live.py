@@ -157,13 +157,13 @@ def test_db_migrate_and_size(tapewatch, blank_dsn, monkeypatch):
 def test_tail_prints_lines_as_they_come(tapewatch):
     world = World(events=events("low", "high", "critical"))
     for event in world.events:
-        event.anomaly.update(available_at="2026-01-02T14:32:00Z", ts="2026-01-02T14:31:00Z")
+        event.body.update(available_at="2026-01-02T14:32:00Z", ts="2026-01-02T14:31:00Z")
     with serving(create_app(world.deps())) as url:
         code, out, _ = tapewatch("tail", "--url", url, "-n", "2", "--severity", "high")
         assert (code, len(out.splitlines())) == (0, 2)
-        assert out.startswith("ANOMALY burst_up AAPL  +1.8 % on 9.46x normal volume  p=2e-06")
+        assert out.startswith("ANOMALY burst_up AAPL  +1.8 % on 9.46x normal volume  p=2e-6")
         code, out, _ = tapewatch("tail", "--url", url, "-n", "1", "--json")
-        assert json.loads(out)["severity"] == "low"
+        assert (json.loads(out)["severity"], json.loads(out)["type"]) == ("low", "anomaly")
         code, _, err = tapewatch("tail", "--url", url, "--kind", "nope")
         assert code == 1
         assert "422" in err

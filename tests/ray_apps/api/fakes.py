@@ -124,8 +124,8 @@ class World:
             http=HttpConfig(**http),
         )
 
-    async def _latest(self, asset_class, symbol):
-        return self.newest.get(symbol)
+    async def _latest(self, asset_class, symbol, bar_s):
+        return self.newest.get((symbol, bar_s))
 
     async def _listen(self, last_id: str | None) -> AsyncIterator[Event]:
         told = int(last_id.partition("-")[0]) if last_id else 0

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from features.market.types import AssetClass
 from ray_apps.api import http as module
-from ray_apps.api.deps import Latest
 from ray_apps.api.http import create_app
 from ray_apps.api.schemas import from_ns
+from ray_apps.sinks.redis_sink import Latest
 from ray_apps.store.errors import StoreUnavailableError
 from ray_apps.store.feeds import FeedRow, GapRow
 from ray_apps.store.reader import SymbolRow
@@ -102,11 +102,15 @@ def test_a_symbol_with_a_slash(world, path):
 
 
 def test_a_symbol_from_the_cache(world):
-    newest = {"ts": START, "open": 1.0, "high": 2.0, "low": 1.0, "close": 2.0}
+    newest = {"ts": START // 10**6, "open": 1.0, "high": 2.0, "low": 1.0, "close": 2.0}
     newest |= {"volume": float("nan"), "vwap": None, "trades": 3.0}
-    world.newest["I:SPX"] = Latest(60, newest, {"activity_z": 1.0}, {"burst_up": float("nan")})
+    scores = {"burst_up": float("nan")}
+    world.newest["I:SPX", 60] = Latest("indices", "I:SPX", 60, newest, {"activity_z": 1.0}, scores)
     body = ask(world, "/v1/symbols/I:SPX").json()
+    assert body["bar"]["ts"] == "2026-01-02T14:30:00Z"
     assert (body["source"], body["bar"]["volume"], body["scores"]) == ("cache", None, {"burst_up": None})
+    world.newest["I:SPX", 60] = Latest("indices", "I:SPX", 60, {"ts": "x"})
+    assert ask(world, "/v1/symbols/I:SPX").json()["source"] == "database", "what is not ours is left out"
 
 
 def test_a_symbol_of_two_classes_needs_one(world):

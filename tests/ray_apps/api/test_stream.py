@@ -16,14 +16,14 @@ from tests.support.eventually import eventually_sync
 
 
 def events(*severities: str) -> list[Event]:
-    return [Event(f"{i}-0", asdict(anomaly(i, severity=s))) for i, s in enumerate(severities, 1)]
+    return [Event(f"{i}-0", "anomaly", asdict(anomaly(i, severity=s))) for i, s in enumerate(severities, 1)]
 
 
 def test_a_silent_market_still_gives_signs_of_life():
     async def main():
         async def silent():
             await asyncio.Event().wait()
-            yield Event("1-0", {})
+            yield Event("1-0", "anomaly", {})
 
         body = frames(silent(), lambda _: True, 0.001)
         got = [await anext(body) for _ in range(4)]
