@@ -147,18 +147,17 @@ def waves(columns: Mapping[str, NDArray[np.generic]], bar_s: int, recv_ns: int) 
     bar_s, recv_ns
         As in `BarBatch`.
     """
-    slot, ts = columns["slot"].astype(np.int64), columns["ts"].astype(np.int64)
+    slot, ts = columns["slot"], columns["ts"]
     if not len(slot):
         return ()
-    epoch = np.zeros(len(ts), np.int64)
-    if ts[0] != ts.max():
-        np.cumsum(np.diff(np.maximum.accumulate(ts)) > 0, out=epoch[1:])
-    turn = _occurrence(epoch * (slot.max() + 1) + slot)
-    if turn is None and not epoch[-1]:
+    is_one_epoch = bool(ts[0] == np.max(ts))
+    if is_one_epoch and not _repeats(slot):
         return (BarBatch(**columns, bar_s=bar_s, recv_ns=recv_ns),)  # type: ignore[arg-type]
-    wave = epoch if turn is None else epoch * (turn.max() + 1) + turn
-    order = np.argsort(wave, kind="stable")
-    cuts = np.flatnonzero(np.diff(wave[order])) + 1
+    epoch = np.zeros(len(ts), np.int64)
+    np.cumsum(np.diff(np.maximum.accumulate(ts)) > 0, out=epoch[1:])
+    turn = _occurrence(epoch * (int(np.max(slot)) + 1) + slot.astype(np.int64))
+    order = np.lexsort((turn, epoch))
+    cuts = np.flatnonzero((np.diff(epoch[order]) != 0) | (np.diff(turn[order]) != 0)) + 1
     return tuple(
         BarBatch(**{name: columns[name][rows] for name in COLUMNS}, bar_s=bar_s, recv_ns=recv_ns)  # type: ignore[arg-type]
         for rows in np.split(order, cuts)
@@ -180,15 +179,18 @@ def merge(batches: Sequence[BarBatch]) -> tuple[BarBatch, ...]:
     return tuple(out)
 
 
-def _occurrence(key: I64) -> NDArray[np.intp] | None:
-    """Give how many earlier rows have the same key, or None where none repeats (the common case)."""
+def _repeats(slot: NDArray[np.generic]) -> bool:
+    """Say whether any slot stands there twice."""
+    ordered = np.sort(slot)
+    return bool(np.any(ordered[1:] == ordered[:-1]))
+
+
+def _occurrence(key: I64) -> I64:
+    """Give how many earlier rows have the same key."""
     order = np.argsort(key, kind="stable")
-    ordered = key[order]
     fresh = np.ones(len(key), np.bool_)
-    fresh[1:] = ordered[1:] != ordered[:-1]
-    if fresh.all():
-        return None
+    fresh[1:] = np.diff(key[order]) != 0
     start = np.flatnonzero(fresh)
-    turn = np.empty(len(key), np.intp)
+    turn = np.empty(len(key), np.int64)
     turn[order] = np.arange(len(key)) - np.repeat(start, np.diff(start, append=len(key)))
     return turn

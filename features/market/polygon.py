@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from features.market import symbols
 from features.market.bars import COLUMN_NAMES, BarColumns, waves
+from features.market.decimals import read_decimals
 from features.market.errors import DataError
 from features.market.quality import Limits, judge, settle
 from features.market.types import F64, I32, NS_PER_S, AssetClass, BarBatch, Bool, SlotTable
@@ -159,30 +160,11 @@ def _volume(kind: type[WireBar], bars: Sequence[WireBar]) -> F64:
     """Give the volumes, of stocks with their fractions where the decimal string says them."""
     exact = [b.dv for b in bars if b.dv] if issubclass(kind, StockBar) else []  # type: ignore[attr-defined]
     if len(exact) == len(bars):
-        return _decimals(exact)
+        return read_decimals(exact)
     volume = _column([b.v for b in bars])
     if exact:
-        volume[[bool(b.dv) for b in bars]] = _decimals(exact)  # type: ignore[attr-defined]
+        volume[[bool(b.dv) for b in bars]] = read_decimals(exact)  # type: ignore[attr-defined]
     return volume
-
-
-def _decimals(texts: Sequence[str]) -> F64:
-    """Read decimal strings; one that is no number gives an infinity, which no check passes."""
-    try:
-        # One C call for all, ten times as fast as float() of each; two numbers in one show by the count.
-        values = msgspec.json.decode(f"[{','.join(texts)}]", type=list[float])
-    except (msgspec.DecodeError, UnicodeError):
-        values = []
-    if len(values) == len(texts):
-        return _column(values)
-    return _column([_decimal(text) for text in texts])
-
-
-def _decimal(text: str) -> float:
-    try:
-        return msgspec.json.decode(text, type=float)
-    except (msgspec.DecodeError, UnicodeError):
-        return float("inf")
 
 
 def _slots(names: Sequence[str], usable: Bool, table: SlotTable, bar_s: int, errors: Counter[str]) -> I32:

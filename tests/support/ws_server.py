@@ -83,7 +83,7 @@ class Peer:
 
     def stop_reading(self) -> None:
         """Let the client talk to a wall: no pong, no close handshake."""
-        self._socket.transport.pause_reading()  # type: ignore[attr-defined]
+        self._socket.transport.pause_reading()
 
     async def wait_closed(self) -> None:
         """Wait until the client goes; its close code is then in `close_code`."""
