@@ -6,7 +6,6 @@ counted by reason and named by its line; the good ones are kept. A file that giv
 
 import csv
 import gzip
-import io
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -107,9 +106,8 @@ def read_folder(path: Path) -> Folder:
 
 def iter_folder(path: Path) -> Iterator[SeriesFile | FileError]:
     """Do the same one file at a time, for folders larger than memory."""
-    paths = list_files(path)
     taken: set[str] = set()
-    for p in paths:
+    for p in list_files(path):
         try:
             if symbol_of(p) in taken:
                 raise FileError(f"{p.name}: expected one file per symbol, was a second one of {symbol_of(p)}")
@@ -179,7 +177,7 @@ class _Rows:
 
     def say(self, line: int, expected: str, was: str) -> None:
         if len(self.messages) < MESSAGES_KEPT:
-            self.messages.append(f"{self.path.name}:{line}: expected {expected}, was {was[:60]}")
+            self.messages.append(f"{self.path.name}:{line}: expected {expected}, was {_one_line(was)}")
 
     def keep(self, rows: Bool | I64) -> None:
         self.columns = {name: column[rows] for name, column in self.columns.items()}
@@ -217,7 +215,7 @@ def _content(path: Path) -> bytes:
 def _wanted(path: Path, names: list[str]) -> list[str]:
     missing = [name for name in REQUIRED if name not in names]
     if missing:
-        had = ",".join(names)[:80]
+        had = _one_line(",".join(names))
         raise FileError(
             f"{path.name}: expected the columns {','.join(REQUIRED)}, was without {','.join(missing)}: {had}"
         )
@@ -248,32 +246,35 @@ def _csv_by_line(path: Path, data: bytes, names: list[str], wanted: list[str]) -
     at = [names.index(name) for name in wanted]
     values: list[list[float]] = []
     lines: list[int] = []
-    reader = csv.reader(io.StringIO(data.decode("utf-8-sig", errors="replace"), newline=""))
-    while True:
-        try:
-            fields = next(reader, None)
+    text = data.decode("utf-8-sig", errors="replace").split("\n")
+    for number, line in enumerate(text[1:], 2):
+        try:  # a line at a time: an open quote spoils one line, not the rest of the file
+            fields = next(csv.reader([line.rstrip("\r")]), [])
         except csv.Error as e:
             rows.refused["malformed"] += 1
-            rows.say(reader.line_num, "a line of values", str(e))
+            rows.say(number, "a line of values", str(e))
             continue
-        if fields is None:
-            break
-        if reader.line_num == 1 or not fields:
+        if not fields:
             continue
         if len(fields) != len(names):
             rows.refused["missing_field" if len(fields) < len(names) else "malformed"] += 1
-            rows.say(reader.line_num, f"{len(names)} values", str(len(fields)))
+            rows.say(number, f"{len(names)} values", str(len(fields)))
             continue
         try:
             values.append([_number(fields[i]) for i in at])
-            lines.append(reader.line_num)
+            lines.append(number)
         except ValueError:
             rows.refused["wrong_type"] += 1
-            rows.say(reader.line_num, "numbers", ",".join(fields[i] for i in at))
+            rows.say(number, "numbers", ",".join(fields[i] for i in at))
     block = np.array(values, dtype=np.float64).reshape(len(values), len(wanted))
     rows.columns = {name: np.ascontiguousarray(block[:, k]) for k, name in enumerate(wanted)}
     rows.line = np.array(lines, dtype=np.int64)
     return rows
+
+
+def _one_line(text: str) -> str:
+    """Give the start of a text without what would break or garble a line."""
+    return "".join(c if c.isprintable() else "?" for c in text[:80])
 
 
 def _number(text: str) -> float:

@@ -81,6 +81,8 @@ def test_rows_are_sorted_and_repeats_dropped(tmp_path: Path) -> None:
         (row(9, o=""), "missing_field", "A.csv:4: expected a value in o, was nan"),
         ("1,2,3", "missing_field", "A.csv:4: expected 6 values, was 3"),
         (row(9) + ",5,6", "malformed", "A.csv:4: expected 6 values, was 8"),
+        (row(9, o='"10'), "missing_field", "A.csv:4: expected 6 values, was 2"),
+        (row(9, o='"a\t"'), "wrong_type", "A.csv:4: expected numbers, was 1743600540000,a?,12"),
         (row(9, o=-1), "bad_price", "A.csv:4: expected a positive price in o, was -1"),
         (row(9, c=0), "bad_price", "A.csv:4: expected a positive price in c, was 0"),
         (row(9, h="inf"), "bad_price", "A.csv:4: expected a positive price in h, was inf"),

@@ -262,7 +262,7 @@ def test_exactly_once_however_often_the_connection_dies(dsn: str, seed: int) -> 
     n_batches = 25
 
     async def killer() -> None:
-        while True:
+        for _ in range(20):
             await asyncio.sleep(float(rng.uniform(0.005, 0.08)))
             query(
                 dsn,
@@ -284,7 +284,7 @@ def test_exactly_once_however_often_the_connection_dies(dsn: str, seed: int) -> 
                                 epoch=epoch, seq=seq, bars=[batch], anomalies=[anomaly(seq)], outbox=[message]
                             )
                             break
-            task.cancel()
+            await task
         return attempts
 
     attempts = asyncio.run(main())
