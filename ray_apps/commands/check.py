@@ -38,7 +38,7 @@ def check(
         echo_json({"key": polygon.api_key is not None, "classes": [_record(r, polygon) for r in results]})
     else:
         _print(results, polygon, settings.polygon.api_key is not None)
-    if any(r.warning for r in results):
+    if any(r.is_short for r in results):
         raise typer.Exit(1)
 
 

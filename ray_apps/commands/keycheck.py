@@ -26,17 +26,22 @@ WELL_KNOWN = {
     AssetClass.FUTURES: "ESZ6",
 }
 Answer = Literal["real-time", "delayed", "end of day", "not in the plan", "not answered"]
+ORDER: tuple[Answer, ...] = ("not answered", "not in the plan", "end of day", "delayed", "real-time")
 
 
 @dataclass(frozen=True, slots=True)
 class ClassCheck:
-    """What the configured tier allows, and what the vendor answered; `warning` where the two differ."""
+    """What the configured tier allows, and what the vendor answered.
+
+    `warning` says where the two differ, `is_short` that the key allows less.
+    """
 
     asset_class: AssetClass
     allowed: Entitlement
-    answer: Answer | None
-    detail: str
-    warning: str
+    answer: Answer | None = None
+    detail: str = ""
+    warning: str = ""
+    is_short: bool = False
 
 
 def check_key(polygon: PolygonConfig, classes: tuple[AssetClass, ...], now_ms: int) -> list[ClassCheck]:
@@ -47,7 +52,7 @@ def check_key(polygon: PolygonConfig, classes: tuple[AssetClass, ...], now_ms: i
     import httpx
 
     if polygon.api_key is None:
-        return [ClassCheck(a, entitlement(a, polygon.tier(a)), None, "", "") for a in classes]
+        return [ClassCheck(a, entitlement(a, polygon.tier(a))) for a in classes]
     bearer = {"Authorization": f"Bearer {polygon.api_key.get_secret_value()}"}
     with httpx.Client(base_url=polygon.rest_url, headers=bearer, timeout=TIMEOUT_S) as client:
         try:
@@ -94,12 +99,15 @@ def _check_class(client: httpx.Client, polygon: PolygonConfig, asset_class: Asse
     detail = "" if response.status_code == 200 else f"{response.status_code} {said}".rstrip()
     tier = polygon.tier(asset_class)
     allowed = entitlement(asset_class, tier)
-    expected = {None: "end of day", 0: "real-time"}.get(allowed.delay_s, "delayed")
-    warning = ""
-    if answer not in (expected, "not answered"):
-        variable = f"POLYGON_TIER_{asset_class.name}"
-        warning = f"{variable}: expected a tier that is {answer}, as the key is, was {tier}, {expected}"
-    return ClassCheck(asset_class, allowed, answer, detail, warning)
+    expected: Answer = "end of day" if allowed.delay_s is None else "delayed" if allowed.delay_s else "real-time"
+    if answer == "not answered":
+        return ClassCheck(asset_class, allowed, answer, detail)
+    if answer == expected:
+        return ClassCheck(asset_class, allowed, answer)
+    warning = (
+        f"POLYGON_TIER_{asset_class.name}: expected a tier that is {answer}, as the key is, was {tier}, {expected}"
+    )
+    return ClassCheck(asset_class, allowed, answer, detail, warning, ORDER.index(answer) < ORDER.index(expected))
 
 
 def _path(asset_class: AssetClass, now_ms: int) -> str:

@@ -4,6 +4,10 @@ import asyncio
 import csv
 import io
 import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from fastapi import FastAPI, Request
@@ -18,6 +22,7 @@ from tests.ray_apps.api.gateway import serving
 from tests.ray_apps.api.test_stream import events
 
 pytestmark = pytest.mark.integration
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -171,3 +176,25 @@ def test_tail_prints_lines_as_they_come(tapewatch):
     code, _, err = tapewatch("tail", "--url", url)
     assert (code, len(err.splitlines())) == (1, 1)
     assert "start it with `tapewatch up`" in err
+
+
+def test_check_and_simulate_speak_to_each_other(tapewatch, monkeypatch):
+    code = "from ray_apps.cli import main; main()"
+    flags = ["--rest-port", "0", "--ws-port", "0", "--symbols", "5"]
+    command = [sys.executable, "-c", code, "simulate", *flags]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as simulator:
+        try:
+            where = json.loads(simulator.stdout.readline())
+            monkeypatch.setenv("POLYGON_REST_URL", where["rest"])
+            monkeypatch.setenv("POLYGON_API_KEY", "sim-starter")
+            code, out, err = tapewatch("check")
+            assert (code, err) == (0, "")
+            assert out.count("the vendor answers") == 2
+            monkeypatch.setenv("POLYGON_TIER_STOCKS", "advanced")
+            code, out, err = tapewatch("check")
+            assert code == 1
+            assert "POLYGON_TIER_STOCKS: expected a tier that is delayed" in err
+            assert "sim-starter" not in out + err
+        finally:
+            simulator.send_signal(signal.SIGINT)
+    assert simulator.returncode in (0, 130)
