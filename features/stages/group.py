@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from features import catalog
-from features.block import BarBlock
+from features.block import BarBlock, plain
 from features.decisions import peaks, raising
 from features.decisions.anomalies import AMENDED, NO_KIND, PROVISIONAL, RETRACTED, Anomalies
 from features.decisions.config import DetectionConfig
@@ -77,6 +77,7 @@ class SymbolGroup:
 
     def observe(self, block: BarBlock) -> Observed:
         """Fold bars into the features."""
+        block = plain(block)
         rows = self.rows(block.slot)
         return Observed(rows, block, self.features.observe(rows, block))
 

@@ -1,6 +1,7 @@
 """Bars made to order: seeded random walks with bursts, market shocks, faults and holes at known places."""
 
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -71,7 +72,7 @@ def block(scene: Scene) -> BarBlock:
     sd = 1e-3 / np.sqrt(per_window)
     r = sd * (0.5 * rng.standard_t(5, (t, 1)) + rng.standard_t(5, (t, n)))
     activity = np.exp(rng.normal(5.0, 0.5, (t, n)))
-    late = range(min(65 * per_window, t // 2), t)
+    late = range(63 * per_window, t)
     for _ in range(scene.bursts):
         i, j = rng.choice(late), rng.integers(n)
         r[i, j] += rng.choice([-1.0, 1.0]) * 0.08
@@ -85,7 +86,7 @@ def block(scene: Scene) -> BarBlock:
     high = np.maximum(open_, close) * np.exp(0.3 * sd * np.abs(rng.normal(size=(t, n))))
     low = np.minimum(open_, close) * np.exp(-0.3 * sd * np.abs(rng.normal(size=(t, n))))
     trades = np.maximum(1.0, np.round(activity))
-    columns = dict(open=open_, high=high, low=low, close=close, volume=activity * 7.0, trades=trades)
+    columns = {"open": open_, "high": high, "low": low, "close": close, "volume": activity * 7.0, "trades": trades}
     for _ in range(scene.faults):
         i, j = rng.choice(late), rng.integers(n)
         for name in PRICES:
@@ -262,4 +263,15 @@ def cut(b: BarBlock, scene: Scene, windows: list[int]) -> list[BarBlock]:
     per_window = scene.window_s // scene.bar_s
     at = sorted({w * per_window for w in windows if 0 < w * per_window < len(b.ts)})
     edges = [0, *at, len(b.ts)]
-    return [rows_of(b, slice(i, j)) for i, j in zip(edges, edges[1:], strict=False)]
+    return [rows_of(b, slice(i, j)) for i, j in pairwise(edges)]
+
+
+def by_slot(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Give a `Symbols` snapshot with its rows in the order of slots: rows are opened as series arrive."""
+    out = dict(arrays)
+    for bar_s in {name.split("/")[0] for name in arrays}:
+        order = np.argsort(arrays[f"{bar_s}/slots"])
+        for name, array in arrays.items():
+            if name.startswith(f"{bar_s}/") and name.split("/")[1] not in ("shock", "scales", "totals"):
+                out[name] = array[order]
+    return out
