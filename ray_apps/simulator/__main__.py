@@ -30,6 +30,7 @@ def parse(argv: Sequence[str]) -> SimulatorConfig:
     parser.add_argument("--burst-at", metavar="ISO", help="minute of one burst_up in the first symbol")
     parser.add_argument("--labels", type=Path, metavar="FILE", help="where the injected anomalies are told")
     parser.add_argument("--deflate", action="store_true", help="compress the stream when asked")
+    parser.add_argument("--hold", action="store_true", help="begin when every class has a subscriber")
     parser.add_argument("--die-with-parent", action="store_true")
     parser.add_argument("--fault", action="append", default=[], metavar="NAME=VALUE")
     given = parser.parse_args(argv)
@@ -47,6 +48,7 @@ def parse(argv: Sequence[str]) -> SimulatorConfig:
         burst_ns=_time("burst-at", given.burst_at),
         labels=given.labels,
         deflate=given.deflate,
+        hold=given.hold,
         die_with_parent=given.die_with_parent,
         faults=from_flags(given.fault),
     )

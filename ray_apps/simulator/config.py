@@ -41,6 +41,8 @@ class SimulatorConfig:
         File the truth about injected anomalies is written to (CSV), as far as the clock came.
     deflate
         Whether the stream compresses when asked; costs most of a core in a burst.
+    hold
+        Begin at `start_ns` when every class has a subscriber, not when the simulator starts.
     die_with_parent
         End when the process that started this one has gone.
     faults
@@ -60,6 +62,7 @@ class SimulatorConfig:
     burst_ns: int | None = None
     labels: Path | None = None
     deflate: bool = False
+    hold: bool = False
     die_with_parent: bool = False
     faults: Faults = field(default_factory=Faults)
 

@@ -85,8 +85,6 @@ def ticker_row(asset_class: AssetClass, name: str) -> dict[str, Any]:
 
 def tickers(sources: list[Source], options: dict[str, str], url: str) -> dict[str, Any]:
     """Give a page of tickers, in alphabetical order; options are not listed by this call."""
-    if "cursor" in options:
-        options = _read_cursor(options["cursor"])
     limit = options.get("limit", str(_TICKERS))
     if not limit.isdigit() or not 1 <= int(limit) <= _MAX_TICKERS:
         raise BadRequest(f"The parameter 'limit' must be between 1 and {_MAX_TICKERS}")
@@ -122,7 +120,11 @@ def _wanted(name: str, options: dict[str, str]) -> bool:
     return all(compared.values())
 
 
-def _read_cursor(text: str) -> dict[str, str]:
+def options_of(given: dict[str, str]) -> dict[str, str]:
+    """Give what a call asks for: a cursor holds the whole of its first page's question."""
+    if "cursor" not in given:
+        return given
+    text = given["cursor"]
     try:
         return msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=dict[str, str])
     except ValueError:

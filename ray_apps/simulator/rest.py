@@ -226,11 +226,12 @@ class Rest:
         return reply({"status": "OK", "request_id": request_id(), "results": []})
 
     async def _tickers(self, request: Request) -> Response:
-        market = request.query_params.get("market")
+        options = reference.options_of(dict(request.query_params))
+        market = options.get("market")
         asset_class = _MARKETS.get(market or "stocks", AssetClass.INDICES)
         self._gate.enter(request, asset_class, self._faults())
         sources = [s for c, s in self._sources.items() if market is None or c is asset_class]
-        return reply(reference.tickers(sources, dict(request.query_params), self.url))
+        return reply(reference.tickers(sources, options, self.url))
 
     async def _ticker(self, request: Request) -> Response:
         ticker = request.path_params["ticker"]

@@ -41,7 +41,7 @@ HOST = "127.0.0.1"
 _PARENT_POLL_S = 0.5
 _LABEL_POLL_S = 1.0
 # The size of the demonstration's anomaly: beyond doubt, and no more than a lively stock does in a year.
-_BURST_SIZE, _BURST_ACTIVITY, _BURST_MINUTES = 0.018, 10.0, 2
+_BURST_SIZE, _BURST_ACTIVITY, _BURST_MINUTES = 0.03, 25.0, 1
 _MOST_SYMBOLS = {AssetClass.FOREX: 300, AssetClass.FUTURES: 150, AssetClass.INDICES: 10_000}
 
 
@@ -85,7 +85,7 @@ async def simulator(config: SimulatorConfig) -> AsyncIterator[dict[str, object]]
             _serve_stream(hub, DELAYED, config.ws_port and config.ws_port + 1, config.deflate) as delayed,
             _serve_rest(rest, admin, rest_socket),
             _tasks(
-                broadcast.run(),
+                _play(hub, clock, start_ns, broadcast, config.hold),
                 _drops(hub, faults),
                 _labels(config.labels, clock, sources, start_ns),
             ),
@@ -100,6 +100,14 @@ async def simulator(config: SimulatorConfig) -> AsyncIterator[dict[str, object]]
                 "speed": config.speed,
                 "pid": os.getpid(),
             }
+
+
+async def _play(hub: Hub, clock: Clock, start_ns: int, broadcast: Broadcast, hold: bool) -> None:
+    """Send bars; a market that is held begins when every class has a subscriber."""
+    if hold:
+        await hub.everybody()
+        clock.set(start_ns)
+    await broadcast.run()
 
 
 def build_sources(config: SimulatorConfig) -> dict[AssetClass, Source]:

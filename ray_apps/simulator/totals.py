@@ -4,8 +4,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from features.market.types import F64, NS_PER_S
+from features.market.types import F64, NS_PER_S, AssetClass
 from ray_apps.simulator.sources import Bars, Source
+
+_SAYS_SUMS = (AssetClass.STOCKS, AssetClass.OPTIONS, AssetClass.INDICES)
+"""Classes whose events carry any of the day's sums."""
 
 
 class Totals:
@@ -24,6 +27,8 @@ class Totals:
 
     def add(self, start_ns: int, bars: Bars) -> None:
         """Add the bars of the window that starts at `start_ns`."""
+        if self._source.asset_class not in _SAYS_SUMS:
+            return
         day_ns = self._source.day_start(start_ns)
         if start_ns != self._next_ns or day_ns != self._day_ns:
             self._begin(day_ns, start_ns)

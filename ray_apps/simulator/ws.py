@@ -84,6 +84,13 @@ class Hub:
         while not any(c.is_ready and c.subscriptions for c in self.connections):
             await self._changed.wait()
 
+    async def everybody(self) -> None:
+        """Wait until every class with bars has a subscriber."""
+        while not all(
+            self._ready(a, SOCKET) and any(c.subscriptions for c in self._ready(a, SOCKET)) for a in self._rows
+        ):
+            await self._changed.wait()
+
     async def drained(self) -> None:
         """Wait until every client's frames were handed to the system."""
         await asyncio.gather(*(c.drained() for c in list(self.connections)))

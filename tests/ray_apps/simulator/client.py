@@ -45,9 +45,9 @@ class Stream:
     def __init__(self, socket: ClientConnection) -> None:
         self.socket = socket
 
-    async def recv(self, timeout: float = 10) -> list[dict[str, Any]]:
+    async def recv(self) -> list[dict[str, Any]]:
         """Give the next frame."""
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout(20):
             return json.loads(await self.socket.recv())
 
     async def ask(self, action: str, params: str) -> None:
@@ -60,12 +60,11 @@ class Stream:
         await self.ask("auth", key)
         return (await self.recv())[0]
 
-    async def bars(self, n: int, timeout: float = 20) -> list[dict[str, Any]]:
+    async def bars(self, n: int) -> list[dict[str, Any]]:
         """Give the next n events that are no statuses."""
         found: list[dict[str, Any]] = []
-        async with asyncio.timeout(timeout):
-            while len(found) < n:
-                found += [event for event in await self.recv(timeout) if event["ev"] != "status"]
+        while len(found) < n:
+            found += [event for event in await self.recv() if event["ev"] != "status"]
         return found
 
     async def statuses(self, n: int) -> list[str]:
@@ -109,13 +108,16 @@ class Running:
     async def get(self, path: str, key: str | None = "sim-advanced", **params: Any) -> httpx.Response:
         """Call REST."""
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-        return await self.http.get(path, params=params, headers=headers)
+        # No parameters is not empty parameters: those would replace the path's own.
+        return await self.http.get(path, params=params or None, headers=headers)
 
 
 @asynccontextmanager
 async def running(faults: dict[str, Any] | None = None, **changes: Any) -> AsyncIterator[Running]:
     """Hold a simulator."""
     wanted = config(faults=Faults().merged(faults or {}), **changes)
-    async with simulator(wanted) as addresses:
-        async with httpx.AsyncClient(base_url=str(addresses["rest"]), timeout=30, trust_env=False) as http:
-            yield Running(addresses, http)
+    async with (
+        simulator(wanted) as addresses,
+        httpx.AsyncClient(base_url=str(addresses["rest"]), timeout=30, trust_env=False, verify=False) as http,
+    ):
+        yield Running(addresses, http)
