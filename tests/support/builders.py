@@ -188,6 +188,14 @@ class Live:
         self.found: list[Anomalies] = []
         self.end = 0
 
+    def warm(self, b: BarBlock) -> None:
+        """Start from the state that history leaves (one shard)."""
+        history = engine(self.scene)
+        list(history.fold(b))
+        self.market.restore(history.market.snapshot())
+        self.shards[0].restore(history.symbols.snapshot())
+        self.desk.restore(history.desk.snapshot())
+
     def owner(self, slot: int) -> int:
         return hash_of(self.table[slot].symbol) % len(self.shards)
 
