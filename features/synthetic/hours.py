@@ -6,7 +6,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from features.market.calendar import ny_offset
+from features.families.profile import profile
+from features.market.calendar import ny_offset, ny_seconds
 from features.market.types import NS_PER_S, AssetClass, Bool
 from features.synthetic.holidays import is_half_day, is_holiday
 from features.synthetic.shape import TapeShape
@@ -19,6 +20,7 @@ DAY_NS = 86_400 * NS_PER_S
 _STOCKS = (240, 570, 960, 1200)
 _REGULAR = (570, 570, 960, 960)
 EARLY_CLOSE = 780
+_ANY_SHAPE = TapeShape()
 NEW_YORK = {AssetClass.STOCKS: _STOCKS, AssetClass.INDICES: _REGULAR, AssetClass.OPTIONS: _REGULAR}
 
 
@@ -80,24 +82,33 @@ def hours(asset_class: AssetClass, day: int, shape: TapeShape) -> Hours | None:
         if weekday(day) >= 5 or is_holiday(day):
             return None
         start_ns = day * DAY_NS + (NEW_YORK[asset_class][0] * 60 - offset_s) * NS_PER_S
-        vol, activity, is_open = _session(asset_class, shape, is_half_day(day))
+        vol, activity, is_open = _session(asset_class, is_half_day(day))
         return Hours(start_ns, vol, activity, is_open)
     vol, activity, is_open = _round_the_clock(asset_class, shape, weekday(day), offset_s)
     return Hours(day * DAY_NS, vol, activity, is_open) if is_open.any() else None
 
 
+def is_regular(asset_class: AssetClass, ts_ns: int) -> bool:
+    """Say whether a minute that begins here lies in the regular session, or the open week.
+
+    >>> is_regular(AssetClass.STOCKS, 1_789_738_200 * NS_PER_S), is_regular(AssetClass.STOCKS, 0)
+    (True, False)
+    """
+    if asset_class not in NEW_YORK:
+        offset_s, day = ny_offset(ts_ns), ts_ns // DAY_NS
+        _, _, is_open = _round_the_clock(asset_class, _ANY_SHAPE, weekday(day), offset_s)
+        return bool(is_open[ts_ns % DAY_NS // MINUTE_NS])
+    day, second = ny_seconds(ts_ns)
+    closes = EARLY_CLOSE if is_half_day(day) else _STOCKS[2]
+    return weekday(day) < 5 and not is_holiday(day) and _STOCKS[1] <= second // 60 < closes
+
+
 @lru_cache(maxsize=64)
-def _session(asset_class: AssetClass, shape: TapeShape, early: bool) -> tuple[F32, F32, Bool]:
-    """Give a session's U: both ends decay towards the middle with a half-life of some minutes."""
-    first, opens, closes, last = NEW_YORK[asset_class]
-    vol = np.full(last - first, shape.extended_vol)
-    activity = np.full(last - first, shape.extended_activity)
-    regular = slice(opens - first, (EARLY_CLOSE if early else closes) - first)
-    n = regular.stop - regular.start
-    since, until = np.arange(n), np.arange(n)[::-1]
-    near_open, near_close = 0.5 ** (since / 20.0), 0.5 ** (until / 15.0)
-    vol[regular] = 1 + (shape.open_vol - 1) * near_open + (shape.close_vol - 1) * near_close
-    activity[regular] = shape.open_activity * near_open + shape.close_activity * near_close
+def _session(asset_class: AssetClass, early: bool) -> tuple[F32, F32, Bool]:
+    """Give a session's time of day: that of real stocks, which the detectors know too."""
+    first, _, closes, last = NEW_YORK[asset_class]
+    usual = profile(AssetClass.STOCKS, 60)
+    vol, activity = usual.vol[first:last].copy(), usual.level[first:last].copy()
     is_open = np.ones(last - first, dtype=np.bool_)
     if early:
         is_open[(EARLY_CLOSE + 240 if last > closes else EARLY_CLOSE) - first :] = False

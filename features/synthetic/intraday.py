@@ -85,7 +85,8 @@ def group_day(
     """Give a group's day. key = (seed, class index, group)."""
     rows = len(hours.vol)
     rng, start, end = _edges(shape, *key[:2], Purpose.SYMBOL_MINUTES, day, GROUP, key[2])
-    log_vol = autoregress(normal(rng, rows, GROUP), start[0], shape.vol_persistence, shape.vol_size)
+    innovations = fat(normal(rng, rows, GROUP), shape.vol_tail_exponent)
+    log_vol = autoregress(innovations, start[0], shape.vol_persistence, shape.vol_size)
     land(log_vol, end[0] * np.float32(shape.vol_size), shape.vol_persistence)
     moves = fat(normal(rng, rows, GROUP), shape.tail_exponent)
     moves *= traits.own
@@ -153,8 +154,9 @@ def bars(
     sigmas = np.abs(move) / np.where(sd > 0, sd, 1)
 
     expected = traits.activity + hours.activity[rows, None] + group.activity[rows]
-    expected += np.float32(shape.activity_noise) * z[0] + np.float32(shape.activity_vol_coupling) * log_vol
-    expected += np.float32(shape.activity_return_coupling) * np.log1p(sigmas)
+    expected += np.float32(shape.activity_noise) * fat(z[0], shape.activity_tail_exponent)
+    expected += np.float32(shape.activity_vol_coupling) * log_vol
+    expected += np.float32(shape.activity_return_coupling) * np.log1p(np.square(sigmas))
     # sqrt of a Poisson number is near normal with sd 1/2 (Anscombe 1948), down to the share of zeros.
     root = np.maximum(np.exp(0.5 * expected) + 0.5 * z[1], 0)
     trades = np.where(is_open, np.rint(root * root), 0).astype(np.float64)

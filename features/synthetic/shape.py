@@ -35,6 +35,8 @@ class TapeShape:
         Number of sectors.
     vol_persistence, vol_size
         AR(1) coefficient per minute, and stationary sd, of a symbol's log volatility.
+    vol_tail_exponent
+        Exponent of the tail of that volatility's innovations: news comes at once.
     market_vol_size
         Stationary sd of the market's log volatility (same persistence); moves all symbols.
     day_vol_persistence, day_vol_size
@@ -53,12 +55,12 @@ class TapeShape:
         Sd over symbols of log expected trades around that law.
     activity_persistence, activity_size
         AR(1) coefficient per minute, and stationary sd, of a symbol's log activity.
-    activity_noise
-        Sd of log activity that lasts one minute only.
+    activity_noise, activity_tail_exponent
+        Sd of log activity that lasts one minute only, and the exponent of its tail.
     activity_vol_coupling
         Log activity per unit of log volatility.
     activity_return_coupling
-        Log activity per unit of log(1 + |move| / sd).
+        Log activity per unit of log(1 + (move / sd)^2).
     activity_day_size
         Sd of log activity from day to day.
     thin_share
@@ -71,12 +73,6 @@ class TapeShape:
         Sd over symbols of its log.
     trade_size_noise
         Sd of the log average size of a bar of one trade; falls with the root of the trades.
-    open_vol, close_vol
-        Volatility in the first and the last minute of a session over that of its middle.
-    open_activity, close_activity
-        Log activity in the first and the last minute of a session over that of its middle.
-    extended_vol, extended_activity
-        Volatility (factor) and log activity (sum) outside regular hours, against the session's middle.
     cycle_vol, cycle_activity
         Round-the-clock classes: height of the daily wave in log volatility and log activity.
     """
@@ -91,8 +87,9 @@ class TapeShape:
     sector_share: float = 0.07
     loading_spread: float = 0.25
     sectors: int = 11
-    vol_persistence: float = 0.97
-    vol_size: float = 0.38
+    vol_persistence: float = 0.98
+    vol_size: float = 0.42
+    vol_tail_exponent: float = 3.6
     market_vol_size: float = 0.12
     day_vol_persistence: float = 0.93
     day_vol_size: float = 0.15
@@ -104,10 +101,11 @@ class TapeShape:
     activity_slope: float = 0.9
     activity_spread: float = 0.5
     activity_persistence: float = 0.97
-    activity_size: float = 0.35
+    activity_size: float = 0.2
     activity_noise: float = 0.35
-    activity_vol_coupling: float = 0.6
-    activity_return_coupling: float = 0.65
+    activity_tail_exponent: float = 3.1
+    activity_vol_coupling: float = 0.3
+    activity_return_coupling: float = 0.8
     activity_day_size: float = 0.15
     thin_share: float = 0.15
     thin_trades_low: float = 0.15
@@ -115,12 +113,6 @@ class TapeShape:
     trade_size: float = 70.0
     trade_size_spread: float = 0.4
     trade_size_noise: float = 0.6
-    open_vol: float = 3.0
-    close_vol: float = 1.3
-    open_activity: float = 1.3
-    close_activity: float = 0.9
-    extended_vol: float = 0.5
-    extended_activity: float = -4.7
     cycle_vol: float = 0.0
     cycle_activity: float = 0.0
 

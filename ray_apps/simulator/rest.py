@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -46,7 +48,7 @@ class Rest:
     def app(self, more: list[BaseRoute]) -> Starlette:
         """Give the application, with further routes."""
         ticker = "{ticker:path}"
-        routes: list[tuple[str, Handler]] = [
+        paths: list[tuple[str, Handler]] = [
             (f"/v2/aggs/ticker/{ticker}/range/{{multiplier}}/{{timespan}}/{{start}}/{{end}}", self._aggs),
             (f"/v2/aggs/ticker/{ticker}/prev", self._previous),
             ("/v2/aggs/grouped/locale/{locale}/market/{market}/{date}", self._grouped),
@@ -58,8 +60,11 @@ class Rest:
             ("/v3/reference/dividends", self._nothing),
             (f"/v3/reference/tickers/{ticker}", self._ticker),
         ]
-        handlers = [Route(path, self._guard(handler)) for path, handler in routes]
-        return Starlette(routes=[*more, *handlers], exception_handlers={404: _unknown_route})
+        handlers = [Route(path, self._guard(handler)) for path, handler in paths]
+        # The lightest compression: it is for clients that insist, not to save bytes on loopback.
+        gzip = Middleware(GZipMiddleware, minimum_size=1_000, compresslevel=1)
+        routes = [*more, *handlers]
+        return Starlette(routes=routes, middleware=[gzip], exception_handlers={404: _unknown_route})
 
     def _guard(self, handler: Handler) -> Handler:
         """Turn refusals into responses and do what the faults say."""

@@ -91,6 +91,7 @@ async def simulator(config: SimulatorConfig) -> AsyncIterator[dict[str, object]]
             ),
         ):
             # Bars need their day to be made; the market must not run away meanwhile.
+            start_ns = _start_ns(config, sources)
             clock.set(start_ns)
             yield {
                 "rest": rest.url,
