@@ -105,6 +105,7 @@ class Up:
     def _simulator_arguments(self, start: Start) -> list[str]:
         o = self.options
         arguments = ["--source", o.source, "--speed", str(o.speed), "--asset", ",".join(self.settings.assets)]
+        arguments += ["--hold"]
         if o.source == "synthetic":
             arguments += ["--symbols", str(o.symbols), "--seed", str(o.seed), "--start", start.iso]
             arguments += ["--per-day", str(self.settings.simulator.per_day)]

@@ -11,7 +11,7 @@ from features.market.types import F64
 MOVE_SCALE = 2.75
 """Puts the heavy tail of moves on the scale of activity; 2.5 to 3 is flat."""
 
-TAIL = Tail(1.10, 3.7)
+TAIL = Tail(1.0, 3.5)
 
 
 @dataclass(frozen=True, slots=True)

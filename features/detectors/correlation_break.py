@@ -11,7 +11,7 @@ from features.market.types import F64
 TRIAL_S = 600.0
 """Its windows slide over an hour: one independent trial per ten minutes."""
 
-TAIL = Tail(3.7, 3.3)
+TAIL = Tail(3.7, 3.8)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from features import catalog
 from features.calibration import Tail
 from features.market.types import F64
 
-TAIL = Tail(2.9, 3.2)
+TAIL = Tail(3.3, 3.3)
 
 
 @dataclass(frozen=True, slots=True)

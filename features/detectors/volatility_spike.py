@@ -11,7 +11,7 @@ from features.market.types import F64
 TRIAL_WINDOWS = 10.0
 """The short volatility has a half-life of ten windows: so many share one trial."""
 
-TAIL = Tail(2.0, 6.0)
+TAIL = Tail(2.05, 8.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from features import catalog
 from features.calibration import Tail
 from features.market.types import F64
 
-TAIL = Tail(3.0, 4.0)
+TAIL = Tail(3.5, 5.8)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,102 @@
+"""The live path in one process: the feed service, plain shards and a desk on a real database, without Ray."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from features.block import BarBlock
+from features.decisions.config import DetectionConfig
+from features.market.types import AssetClass
+from features.stages.context import Contexts
+from ray_apps.ingest.config import FeedConfig
+from ray_apps.ingest.plan import FeedPlan, WarmPlan
+from ray_apps.ingest.service import FeedService
+from ray_apps.shards import recovery
+from ray_apps.shards.desk import DeskReport, DeskService
+from ray_apps.shards.messages import Ack, Message, Opened
+from ray_apps.shards.shard import ShardConfig, SymbolShard
+
+
+class PlainShards:
+    """The shards of one class as objects of this process; `kill` makes one forget all it had in memory."""
+
+    def __init__(self, configs: list[ShardConfig]) -> None:
+        self.shards = [SymbolShard(c) for c in configs]
+        self._alive = [False] * len(configs)
+
+    async def position(self, shard: int) -> int:
+        if not await recovery.recover(self.shards[shard]):
+            return -1
+        self._alive[shard] = True
+        return self.shards[shard].applied_seq
+
+    async def warm(self, shard: int, block: BarBlock, ctx: Contexts, opened: tuple[Opened, ...]) -> None:
+        self.shards[shard].open(opened)
+        self.shards[shard].warm(block, ctx)
+
+    async def warmed(self, shard: int) -> int:
+        await recovery.fold_stored(self.shards[shard])
+        await recovery.save(self.shards[shard])
+        self._alive[shard] = True
+        return self.shards[shard].applied_seq
+
+    async def apply(self, shard: int, message: Message) -> Ack:
+        if not self._alive[shard]:
+            await self.position(shard)
+        return await self.shards[shard].apply(message)
+
+    def kill(self, shard: int) -> None:
+        self._alive[shard] = False
+
+
+@dataclass
+class Live:
+    """A running feed with what it feeds."""
+
+    service: FeedService
+    shards: PlainShards
+    desk: DeskService
+    reports: list[DeskReport]
+    task: asyncio.Task[None]
+
+
+def plans(
+    asset_class: AssetClass, ws: str, dsn: str, folder: Path, *, n_shards: int = 1, speed: float = 60.0,
+    warm: WarmPlan | None = None, holder: str = "test", detection: DetectionConfig | None = None, key: str = "sim-advanced",
+) -> tuple[FeedPlan, list[ShardConfig]]:  # fmt: skip
+    """Give a feed's plan and its shards' configs."""
+    chosen = detection or DetectionConfig()
+    feed = FeedConfig(asset_class, f"ws://{ws}/{asset_class}", key, speed=speed, cooldown_s=1.0, backoff_base_s=0.05,
+                      backoff_cap_s=0.2, stable_s=1.0, silence_s=float("inf"))  # fmt: skip
+    plan = FeedPlan(
+        feed, ws, "simulated", holder, dsn, folder, n_shards, 60, asset_class.activity, chosen, 3_600.0, warm
+    )
+    shard = ShardConfig(asset_class, 0, n_shards, 60, asset_class.activity, dsn, folder, chosen, {"test": "1"})
+    return plan, [replace(shard, shard=i) for i in range(n_shards)]
+
+
+@asynccontextmanager
+async def live(plan: FeedPlan, shards: list[ShardConfig]) -> AsyncIterator[Live]:
+    """Run the path until the block ends."""
+    plain = PlainShards(shards)
+    desk = DeskService(plan.asset_class, plan.dsn, plan.detection, ("console",))
+    reports: list[DeskReport] = []
+
+    async def settle(ctx: Contexts, epoch: int) -> None:
+        reports.append(await desk.settle(ctx, epoch))
+
+    service = FeedService(plan, plain, settle)
+    task = asyncio.create_task(service.run())
+    running = Live(service, plain, desk, reports, task)
+    try:
+        yield running
+    finally:
+        await service.stop()
+        with suppress(asyncio.CancelledError):
+            async with asyncio.timeout(30):
+                await task
+        await desk.close()
+        for s in plain.shards:
+            await s.writer.close()
