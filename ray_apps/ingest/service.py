@@ -219,7 +219,7 @@ class FeedService:
                 except LeaseLostError:
                     raise
                 except Exception as e:
-                    LOG.warning("window not settled, tried again", extra={"error": str(e)[:200]})
+                    LOG.warning("window not settled, tried again: %s", e)
                     await asyncio.sleep(0.5)
             self._closed.task_done()
 

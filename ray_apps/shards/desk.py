@@ -179,6 +179,7 @@ class DeskService:
     async def _connection(self) -> Conn:
         if self._conn is None or self._conn.closed:
             self._conn = await connect(self.dsn, f"desk-{self.asset_class}")
+            await self._conn.execute(anomaly_sql.STAGE.encode())
         return self._conn
 
     async def close(self) -> None:

@@ -100,7 +100,7 @@ class Lane:
                 raise
             except Exception as e:
                 self.retries += 1
-                LOG.warning("message not taken, sent again", extra={"shard": self.shard, "error": str(e)[:200]})
+                LOG.warning("message to shard %d not taken, sent again: %s", self.shard, e)
                 await asyncio.sleep(delay * (0.5 + random.random()))  # noqa: S311 (jitter)
                 delay = min(delay * 2, RETRY_S[1])
 
