@@ -18,6 +18,12 @@ F32 = NDArray[np.float32]
 CHUNK = 15
 """Minutes whose bars are made together; divides every class's day."""
 
+_MOST_JUMP = np.float32(15.0)
+"""Bound of a minute's change of log volatility, in its sd; as below."""
+
+_MOST_ACTIVITY = np.float32(7.0)
+"""Bound of the one-minute noise in log activity, a thousandfold: a power law in the exponent knows none itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class MarketDay:
@@ -85,7 +91,7 @@ def group_day(
     """Give a group's day. key = (seed, class index, group)."""
     rows = len(hours.vol)
     rng, start, end = _edges(shape, *key[:2], Purpose.SYMBOL_MINUTES, day, GROUP, key[2])
-    innovations = fat(normal(rng, rows, GROUP), shape.vol_tail_exponent)
+    innovations = np.clip(fat(normal(rng, rows, GROUP), shape.vol_tail_exponent), -_MOST_JUMP, _MOST_JUMP)
     log_vol = autoregress(innovations, start[0], shape.vol_persistence, shape.vol_size)
     land(log_vol, end[0] * np.float32(shape.vol_size), shape.vol_persistence)
     moves = fat(normal(rng, rows, GROUP), shape.tail_exponent)
@@ -154,7 +160,8 @@ def bars(
     sigmas = np.abs(move) / np.where(sd > 0, sd, 1)
 
     expected = traits.activity + hours.activity[rows, None] + group.activity[rows]
-    expected += np.float32(shape.activity_noise) * fat(z[0], shape.activity_tail_exponent)
+    noise = np.float32(shape.activity_noise) * fat(z[0], shape.activity_tail_exponent)
+    expected += np.clip(noise, -_MOST_ACTIVITY, _MOST_ACTIVITY)
     expected += np.float32(shape.activity_vol_coupling) * log_vol
     expected += np.float32(shape.activity_return_coupling) * np.log1p(np.square(sigmas))
     # sqrt of a Poisson number is near normal with sd 1/2 (Anscombe 1948), down to the share of zeros.

@@ -10,7 +10,7 @@ from datetime import date, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from features.market.calendar import ny_offset_s
+from features.market.calendar import ny_offset, ny_offset_s
 from features.market.types import I64, NS_PER_MS, NS_PER_S
 from features.synthetic.hours import NEW_YORK
 from ray_apps.simulator.sources import DAY_NS, Bars, Source, join
@@ -70,7 +70,8 @@ def day_start(source: Source, day: int) -> int:
     ns = day * DAY_NS
     if source.asset_class not in NEW_YORK:
         return ns
-    return ns - int(ny_offset_s(np.array([ns + DAY_NS // 4]))[0]) * NS_PER_S
+    # 04:30 UTC is about midnight in New York, and before its clocks change at 06:00 or 07:00 UTC.
+    return ns - ny_offset(ns + DAY_NS * 3 // 16) * NS_PER_S
 
 
 def day_numbers(source: Source, ts: I64) -> I64:
