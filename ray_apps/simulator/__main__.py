@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NoReturn
 
 from features.market.types import NS_PER_S, AssetClass
 from ray_apps.simulator.config import SYNTHETIC, SimulatorConfig
@@ -13,10 +14,17 @@ from ray_apps.simulator.server import run
 from ray_apps.store.files import FileError
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints are one line like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message)
+
+
 def parse(argv: Sequence[str]) -> SimulatorConfig:
     """Give the configuration the flags say; ValueError in one line where they are wrong."""
     default = SimulatorConfig()
-    parser = argparse.ArgumentParser("python -m ray_apps.simulator", description=__doc__)
+    parser = _Parser("python -m ray_apps.simulator", description=__doc__)
     parser.add_argument("--rest-port", type=int, default=default.rest_port, help="0 = any free port")
     parser.add_argument("--ws-port", type=int, default=default.ws_port, help="the delayed feed is one above")
     parser.add_argument("--source", default=SYNTHETIC, metavar="synthetic|DIR")

@@ -67,9 +67,9 @@ class SimulatorConfig:
     faults: Faults = field(default_factory=Faults)
 
     def __post_init__(self) -> None:
-        for name in ("rest_port", "ws_port"):
-            if not 0 <= getattr(self, name) <= 65_535:
-                raise ValueError(f"{name}: expected a port from 0 to 65535, was {getattr(self, name)}")
+        for name, most in (("rest_port", 65_535), ("ws_port", 65_534)):
+            if not 0 <= getattr(self, name) <= most:
+                raise ValueError(f"{name}: expected a port from 0 to {most}, was {getattr(self, name)}")
         for name, least in (("symbols", 1), ("batch", 1), ("per_day", 0), ("seed", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}: expected {least} or more, was {getattr(self, name)}")

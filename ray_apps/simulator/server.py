@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from websockets.asyncio.server import Server, serve
+from websockets.asyncio.server import serve
 
 from features.market.types import NS_PER_S, AssetClass
 from features.synthetic.hours import MINUTE_NS
@@ -78,11 +78,15 @@ async def simulator(config: SimulatorConfig) -> AsyncIterator[dict[str, object]]
     broadcast = Broadcast(clock, hub, channels, faults)
     rest = Rest(clock, sources, faults)
     admin = Admin(clock, hub, broadcast, faults, sources)
-    with _listen(config.rest_port) as rest_socket:
+    with (
+        _listen(config.rest_port) as rest_socket,
+        _listen(config.ws_port) as stream_socket,
+        _listen(config.ws_port and config.ws_port + 1) as delayed_socket,
+    ):
         rest.url = f"http://{HOST}:{rest_socket.getsockname()[1]}"
         async with (
-            _serve_stream(hub, SOCKET, config.ws_port, config.deflate) as real_time,
-            _serve_stream(hub, DELAYED, config.ws_port and config.ws_port + 1, config.deflate) as delayed,
+            _serve_stream(hub, SOCKET, stream_socket, config.deflate) as real_time,
+            _serve_stream(hub, DELAYED, delayed_socket, config.deflate) as delayed,
             _serve_rest(rest, admin, rest_socket),
             _tasks(
                 _play(hub, clock, start_ns, broadcast, config.hold),
@@ -154,26 +158,27 @@ def _warn(message: str) -> None:
 
 @contextlib.contextmanager
 def _listen(port: int) -> Iterator[socket.socket]:
-    with socket.create_server((HOST, port)) as found:
+    try:
+        found = socket.create_server((HOST, port))
+    except OSError as e:
+        raise OSError(f"expected port {port} of {HOST} to be free, was: {e.strerror}") from e
+    with found:
         yield found
 
 
 @asynccontextmanager
-async def _serve_stream(hub: Hub, host: str, port: int, deflate: bool) -> AsyncIterator[str]:
+async def _serve_stream(hub: Hub, host: str, listening: socket.socket, deflate: bool) -> AsyncIterator[str]:
     """Serve one host of the stream; gives its address."""
-    server: Server
     async with serve(
         partial(hub.serve, host=host),
-        HOST,
-        port,
+        sock=listening,
         compression="deflate" if deflate else None,
         ping_interval=None,
         close_timeout=2,
         max_size=2**20,
         server_header="simulator",
-    ) as server:
-        number = next(iter(server.sockets)).getsockname()[1]
-        yield f"{HOST}:{number}"
+    ):
+        yield f"{HOST}:{listening.getsockname()[1]}"
         hub.drop("1001")
 
 

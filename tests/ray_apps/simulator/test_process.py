@@ -3,6 +3,7 @@ import gzip
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,7 @@ def test_it_says_where_it_listens_and_ends_when_told() -> None:
     ("flags", "said"),
     [
         (["--speed", "-1"], "error: speed: expected 0 to 1000000, was -1.0"),
+        (["--speed", "fast"], "error: argument --speed: invalid float value: 'fast'"),
         (["--asset", "bonds"], "error: asset: expected some of stocks, crypto"),
         (["--start", "noon"], "error: start: expected an ISO time"),
         (["--fault", "late_fraction=2"], "error: Expected `float` <= 1.0 - at `$.late_fraction`"),
@@ -52,6 +54,16 @@ def test_a_wrong_flag_is_one_line_and_exit_2(flags: list[str], said: str) -> Non
     assert process.returncode == 2
     assert out == ""
     assert err.startswith(said)
+    assert err.count("\n") == 1
+
+
+def test_a_port_in_use_is_one_line_and_exit_1() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with start("--rest-port", str(port)) as process:
+            _, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert err.startswith(f"error: expected port {port} of 127.0.0.1 to be free")
     assert err.count("\n") == 1
 
 
