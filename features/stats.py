@@ -77,7 +77,7 @@ def scale_step(
     >>> for i in range(200):
     ...     state = scale_step(*state, 0.01 if i % 2 else -0.01, 1e-4)
     >>> round(state[1] ** 0.5, 4)
-    0.0108
+    0.0105
     """
     count += 1.0
     if count <= WARMUP:
