@@ -5,21 +5,30 @@ import logging
 import time
 from collections.abc import Awaitable
 from contextlib import suppress
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import ray
 
 from features.block import BarBlock
 from features.market.types import AssetClass
 from features.stages.context import Contexts
+from ray_apps.config import HttpConfig
 from ray_apps.ingest.plan import FeedPlan
 from ray_apps.ingest.service import FeedService
+from ray_apps.metrics import Hub
 from ray_apps.shards import recovery
 from ray_apps.shards.desk import DeskService
 from ray_apps.shards.messages import Ack, Message, Opened
 from ray_apps.shards.routing import FatalSendError
 from ray_apps.shards.shard import ShardConfig, StaleStateError, SymbolShard
 from ray_apps.store.errors import LeaseLostError
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from ray_apps.sinks.service import SinkPlan
 
 LOG = logging.getLogger(__name__)
 
@@ -33,6 +42,11 @@ FEED_OPTIONS: dict[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_ret
 DESK_OPTIONS: dict[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": 0, "max_concurrency": 16}
 
 
+GATEWAY_OPTIONS: dict[str, Any] = {
+    "num_replicas": 1, "max_ongoing_requests": 256, "ray_actor_options": {"num_cpus": 0},
+}  # fmt: skip
+
+
 class ShardActor:
     """Holds one `SymbolShard`; calls wait for each other, recovery comes before the first."""
 
@@ -43,7 +57,6 @@ class ShardActor:
         self.has_state = False
         self.saved_at = time.monotonic()
         self._lock = asyncio.Lock()
-        self._task: asyncio.Task[None] | None = None
 
     async def position(self) -> int:
         """Recover if need be; give the newest applied message, -1 where there is no state to start from."""
@@ -103,17 +116,17 @@ class RemoteShards:
         self.handles = handles
 
     async def position(self, shard: int) -> int:
-        return int(await _call(self.handles[shard].position.remote()))
+        return int(await call(self.handles[shard].position.remote()))
 
     async def warm(self, shard: int, block: BarBlock, ctx: Contexts, opened: tuple[Opened, ...]) -> None:
-        await _call(self.handles[shard].warm.remote(block, ctx, opened))
+        await call(self.handles[shard].warm.remote(block, ctx, opened))
 
     async def warmed(self, shard: int) -> int:
-        return int(await _call(self.handles[shard].warmed.remote()))
+        return int(await call(self.handles[shard].warmed.remote()))
 
     async def apply(self, shard: int, message: Message) -> Ack:
         try:
-            ack: Ack = await _call(self.handles[shard].apply.remote(message))
+            ack: Ack = await call(self.handles[shard].apply.remote(message))
         except LeaseLostError as e:
             raise FatalSendError(str(e)) from e
         return ack
@@ -126,7 +139,7 @@ class FeedActor:
         asset_class = plan.asset_class
 
         async def settle(ctx: Contexts, epoch: int) -> None:
-            await _call(desk.settle.remote(asset_class, ctx, epoch))
+            await call(desk.settle.remote(asset_class, ctx, epoch))
 
         self.service = FeedService(plan, RemoteShards(shards), settle)
         self.error = ""
@@ -160,7 +173,8 @@ class FeedActor:
         s = self.service
         stats = s.stats()
         return {
-            "status": s.status, "detail": s.detail, "error": self.error, "is_fatal": self.is_fatal, "n_bars": s.n_bars, "stats": stats,
+            "status": s.status, "detail": s.detail, "error": self.error, "is_fatal": self.is_fatal,
+            "n_bars": s.n_bars, "stats": stats,
             "bars": [b for b in s.tail if b[0] >= after], "bursts_s": list(s.bursts_s),
         }  # fmt: skip
 
@@ -179,7 +193,77 @@ class DeskActor:
         return len(report.notified)
 
 
-async def _call(ref: Awaitable[Any]) -> Any:
+class SinkActor:
+    """Holds the sinks and the metrics hub."""
+
+    def __init__(self, plan: "SinkPlan") -> None:
+        from ray_apps.sinks.service import SinkService  # Redis and HTTP clients: half a second no other actor needs
+
+        self.service = SinkService(plan)
+        self.hub = Hub()
+        self._task: asyncio.Task[None] | None = None
+
+    async def lines(self, after: int) -> list[tuple[int, str]]:
+        """Give the console's lines numbered from `after` on; the first call starts the delivery."""
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self.service.run())
+        return [line for line in self.service.lines if line[0] >= after]
+
+    async def count(self, snapshot: dict[str, Any]) -> None:
+        """Take a process's metrics."""
+        self.hub.put(snapshot)
+
+    async def metrics(self) -> str:
+        """Give all metrics in Prometheus' text."""
+        return self.hub.render()
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayPlan:
+    """What the HTTP gateway is told."""
+
+    dsn: str
+    redis_url: str
+    http: HttpConfig
+
+
+def _gateway(plan: GatewayPlan) -> "FastAPI":
+    """Make the gateway's application inside its replica."""
+    from ray_apps.api.http import create_app
+    from ray_apps.api.live import live_deps
+    from ray_apps.sinks.redis_sink import RedisCache
+    from ray_apps.store.reader import Reader
+
+    sinks = ray.get_actor("sinks", namespace=NAMESPACE)
+
+    async def metrics() -> str:
+        return str(await call(sinks.metrics.remote()))
+
+    cache = RedisCache(plan.redis_url)
+    return create_app(live_deps(Reader(plan.dsn), cache, plan.redis_url, plan.http, metrics))
+
+
+def run_gateway(plan: GatewayPlan) -> None:
+    """Start Serve with the gateway; returns when it answers."""
+    from ray import serve
+
+    serve.start(
+        proxy_location="HeadOnly",
+        http_options={"host": plan.http.host, "port": plan.http.port, "request_timeout_s": None},
+        logging_config={"log_level": "WARNING", "enable_access_log": False},
+    )
+    made = serve.deployment(name="gateway", **GATEWAY_OPTIONS)(serve.ingress(partial(_gateway, plan))())
+    serve.run(made.bind(), name="tapewatch", route_prefix="/")
+
+
+def stop_gateway() -> None:
+    """Stop Serve."""
+    from ray import serve
+
+    serve.shutdown()
+
+
+async def call(ref: Awaitable[Any]) -> Any:
     """Await a remote call with a deadline; a remote error of ours comes as itself."""
     try:
         async with asyncio.timeout(CALL_S):
@@ -203,6 +287,11 @@ def remote_shard(config: ShardConfig, checkpoint_s: float) -> Any:
 def remote_feed(plan: FeedPlan, shards: list[Any], desk: Any) -> Any:
     """Start a feed's actor."""
     return ray.remote(FeedActor).options(name=f"feed-{plan.asset_class}", **FEED_OPTIONS).remote(plan, shards, desk)
+
+
+def remote_sinks(plan: "SinkPlan") -> Any:
+    """Start the sinks' actor."""
+    return ray.remote(SinkActor).options(name="sinks", **DESK_OPTIONS).remote(plan)
 
 
 def remote_desk(desks: dict[AssetClass, DeskService]) -> Any:

@@ -4,8 +4,10 @@ import asyncio
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
@@ -24,6 +26,7 @@ from ray_apps.local.start import Start, start_of
 from ray_apps.screen import Screen
 from ray_apps.settings import Settings
 from ray_apps.shards.desk import DeskService
+from ray_apps.sinks.service import SinkPlan
 from ray_apps.store.migrate import migrate
 
 T = TypeVar("T")
@@ -48,6 +51,10 @@ class Up:
         self.shards: dict[AssetClass, list[Any]] = {}
         self.seen: dict[AssetClass, int] = {}
         self.told: dict[AssetClass, str] = {}
+        self.sinks: Any = None
+        self.n_lines = 0
+        self.gateway: actors.GatewayPlan | None = None
+        self.is_gateway_up = False
         self.is_stopping = False
 
     def run(self) -> None:
@@ -67,15 +74,17 @@ class Up:
         settings = self.settings
         dsn = self._step("database", stack.database, "is the data folder writable, with 1 GB free?")
         self._step("schema", lambda: migrate(dsn), "look at the error above; the data is untouched")
-        self._step("cache", stack.cache, "set REDIS_URL to a Redis of yours, or free memory")
+        redis_url = self._step("cache", stack.cache, "set REDIS_URL to a Redis of yours, or free memory")
         start = asyncio.run(start_of(dsn))
         feeds = self._feeds(stack, start)
         if not feeds:
             raise UsageError("expected a plan with live data, was none: see `tapewatch check`")
         self._step("ray", self._ray, "free ports and memory; `tapewatch up` needs about 3 GB")
-        sinks = plans.notification_sinks(settings)
+        told, streams = plans.notification_sinks(settings), plans.stream_sinks(settings)
         detection = plans.detection(settings)
-        desk = actors.remote_desk({a: DeskService(a, dsn, detection, sinks) for a in feeds})
+        desk = actors.remote_desk({a: DeskService(a, dsn, detection, told, streams) for a in feeds})
+        self.sinks = actors.remote_sinks(SinkPlan(dsn, redis_url, settings.sinks, settings.retention_days))
+        self.gateway = actors.GatewayPlan(dsn, redis_url, settings.http)
         for asset_class, feed in feeds.items():
             activity = asset_class.activity
             shards = [
@@ -139,8 +148,32 @@ class Up:
             if seen["status"] == "starting" or (seen["error"] and not seen["is_fatal"]):
                 handle.start.remote()
             self._tell(asset_class, seen)
-            self.screen.bars(asset_class, seen["bars"])
+            if self.settings.sinks.console.bars:
+                self.screen.bars(seen["bars"])
             self.seen[asset_class] = seen["n_bars"]
+        self._say_lines()
+        if not self.is_gateway_up and any(self.seen.values()):
+            self.is_gateway_up = True
+            threading.Thread(target=self._serve, daemon=True).start()
+
+    def _say_lines(self) -> None:
+        """Print what the console sink has to say."""
+        with suppress(RayError):
+            for number, line in ray.get(self.sinks.lines.remote(self.n_lines), timeout=CALL_S):
+                self.n_lines = number + 1
+                self.screen.alert(line)
+
+    def _serve(self) -> None:
+        """Start the gateway beside the tape: it takes longer than all the rest."""
+        assert self.gateway is not None
+        started = time.monotonic()
+        try:
+            actors.run_gateway(self.gateway)
+        except Exception as e:
+            self.screen.where("http", f"did not start: {e}; is port {self.gateway.http.port} taken? see --http-port")
+            return
+        self.screen.step("http", time.monotonic() - started)
+        self.screen.where("http", f"http://{self.gateway.http.host}:{self.gateway.http.port}/docs")
 
     def _tell(self, asset_class: AssetClass, seen: dict[str, Any]) -> None:
         said = seen["error"] or seen["status"]
@@ -154,6 +187,8 @@ class Up:
         if ray.is_initialized():
             _settle([h.stop.remote() for h in self.feeds.values()])
             _settle([s.save.remote() for shards in self.shards.values() for s in shards])
+            if self.is_gateway_up:
+                actors.stop_gateway()
             ray.shutdown()
 
     def _step(self, name: str, work: Callable[[], T], advice: str) -> T:

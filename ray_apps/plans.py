@@ -115,10 +115,7 @@ def stream_sinks(settings: Settings) -> tuple[str, ...]:
 
 def notification_sinks(settings: Settings) -> tuple[str, ...]:
     """Give the sinks that get notifications."""
-    chosen = {
-        "console": settings.sinks.console.enabled, "redis": settings.sinks.redis.enabled,
-        "webhook": settings.sinks.webhook.url is not None,
-    }  # fmt: skip
+    chosen = {"console": settings.sinks.console.enabled, "webhook": settings.sinks.webhook.url is not None}
     return tuple(name for name, is_on in chosen.items() if is_on)
 
 

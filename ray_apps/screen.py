@@ -2,10 +2,11 @@
 
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
-from features.market.types import NS_PER_S, AssetClass
+from features.market.types import NS_PER_S
+from ray_apps.sinks.console import tape_line
 
+MINUTE_NS = 60 * NS_PER_S
 BARS_A_LOOK = 4
 """Bars shown per look and class: a sample, so that one sees it live and can still read."""
 
@@ -15,7 +16,6 @@ class Screen:
 
     def __init__(self) -> None:
         self._is_terminal = sys.stdout.isatty()
-        self._shown = 0
 
     def line(self, text: str) -> None:
         """Write a line."""
@@ -30,8 +30,11 @@ class Screen:
         """Say where a part is, or how it is."""
         self.line(f"  {name:<12} {place}")
 
-    def bars(self, asset_class: AssetClass, bars: Sequence[tuple[int, str, float, float, int]]) -> None:
+    def bars(self, bars: Sequence[tuple[int, str, float, float, int]]) -> None:
         """Show a few of the bars."""
         for _, symbol, close, volume, ts in bars[:BARS_A_LOOK]:
-            when = datetime.fromtimestamp(ts / NS_PER_S, UTC)
-            self.line(f"{symbol:<9}{close:>12,.2f}  vol {volume:>12,.0f}  {when:%H:%M:%S}")
+            self.line(tape_line(symbol, close, volume, ts + MINUTE_NS))
+
+    def alert(self, text: str) -> None:
+        """Show what the console sink says, so that it cannot be missed."""
+        self.line(f"\x1b[1;31m{text}\x1b[0m" if self._is_terminal else text)

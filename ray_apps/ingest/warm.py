@@ -8,8 +8,6 @@ from features.block import BarBlock
 from features.market.types import I32, NS_PER_S, AssetClass, SlotTable
 from features.synthetic.schedule import InjectedTape
 from ray_apps.ingest.plan import WarmPlan
-from ray_apps.simulator.config import SimulatorConfig
-from ray_apps.simulator.server import injected_tape
 
 MINUTE_NS = 60 * NS_PER_S
 DAY_NS = 86_400 * NS_PER_S
@@ -17,6 +15,9 @@ DAY_NS = 86_400 * NS_PER_S
 
 def blocks(plan: WarmPlan, asset_class: AssetClass, table: SlotTable) -> Iterator[BarBlock]:
     """Give the minutes before `plan.until_ns`, 24 hours of the tape at a time, without empty rows."""
+    from ray_apps.simulator.config import SimulatorConfig  # the server's packages take a second to import
+    from ray_apps.simulator.server import injected_tape
+
     played = injected_tape(SimulatorConfig(symbols=plan.n_symbols, seed=plan.seed, per_day=plan.per_day), asset_class)
     slots = np.array([table.slot(name, 60) for name in played.symbols], dtype=np.int32)
     until = plan.until_ns // MINUTE_NS * MINUTE_NS

@@ -4,7 +4,7 @@ What it holds is what the database holds: it starts from the episodes still open
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import msgspec
@@ -17,20 +17,19 @@ from features.detectors.base import KINDS
 from features.market.types import NS_PER_S, AssetClass
 from features.stages.context import Contexts
 from features.stages.desk import MARKET, Desk, Episode
+from ray_apps.sinks.base import payload_of
 from ray_apps.store import anomalies as anomaly_sql
 from ray_apps.store.connect import Conn, Ns, connect, fetch, unavailable
 from ray_apps.store.errors import LeaseLostError
-from ray_apps.store.rows import CLASS_STRIDE, EpisodeRow, OutboxRow
+from ray_apps.store.rows import CLASS_STRIDE, AnomalyRow, EpisodeRow, OutboxRow
 
 CONFIRM_NS = 900 * NS_PER_S
 """Corrections of a bar end 15 minutes after its window: then its anomaly is confirmed."""
-UNSETTLED = """
-SELECT id, symbol, series_id, ts, available_at, kind, own_kind, score, p_value, rate, direction, state, norms::text,
-    reading
-FROM anomalies
+UNSETTLED = f"""
+SELECT {", ".join(f.name for f in fields(AnomalyRow))} FROM anomalies
 WHERE asset_class = %s AND episode_id IS NULL AND state <> 'retracted' AND available_at <= %s
 ORDER BY available_at, series_id
-"""
+"""  # noqa: S608 (our own column names)
 OPEN = """
 SELECT id, symbol, kind, opened_at, last_at, n_anomalies, score, p_value, rate, severity, breadth, leaders::text,
     members::text
@@ -57,11 +56,15 @@ class DeskReport:
 class DeskService:
     """Settles the windows of one asset class; `settle` is called one window at a time, in their order."""
 
-    def __init__(self, asset_class: AssetClass, dsn: str, config: DetectionConfig, sinks: Sequence[str]) -> None:
+    def __init__(
+        self, asset_class: AssetClass, dsn: str, config: DetectionConfig, sinks: Sequence[str],
+        streams: Sequence[str] = (),
+    ) -> None:  # fmt: skip
         self.asset_class = asset_class
         self.dsn = dsn
         self.config = config
         self.sinks = tuple(sinks)
+        self.streams = tuple(streams)
         self._names: dict[int, str] = {}
         self._desk: Desk | None = None
         self._conn: Conn | None = None
@@ -93,44 +96,41 @@ class DeskService:
             raise
 
     async def _settle(self, conn: Conn, desk: Desk, ctx: Contexts, end: int) -> DeskReport:
-        rows = await fetch(conn, UNSETTLED, (self.asset_class.value, Ns(end)))
+        rows = [AnomalyRow(*r) for r in await fetch(conn, UNSETTLED.encode(), (self.asset_class.value, Ns(end)))]
         if not rows:
             return DeskReport(0, (), ())
         found = self._anomalies(rows)
-        readings = {r[0]: r[13] for r in rows}
         episodes: dict[str, Episode] = {}
         notify: list[Episode] = []
         ids: list[str] = []
         cuts = np.flatnonzero(np.diff(found.end)) + 1
         for part in np.split(np.arange(len(found)), cuts):
-            settled = desk.settle(found.take(part), ctx if found.end[part[0]] > end - NS_PER_S * 3600 else None)
+            settled = desk.settle(found.take(part), ctx if found.end[part[-1]] == end else None)
             ids += settled.episode_ids
             episodes.update((e.id, e) for e in settled.episodes)
             notify += settled.notify
         notified = {e.id for e in notify}
-        first = {episode: readings[r[0]] for r, episode in reversed(list(zip(rows, ids, strict=True)))}
-        await conn.execute(ASSIGN, ([r[0] for r in rows], ids))
-        stored = [self._row(e, end if e.id in notified else None) for e in episodes.values()]
-        await anomaly_sql.put_episodes(conn, stored)
-        await anomaly_sql.put_outbox(conn, self._outbox(notify, first))
+        first = {episode: row for row, episode in reversed(list(zip(rows, ids, strict=True)))}
+        await conn.execute(ASSIGN, ([r.id for r in rows], ids))
+        stored = {e.id: self._row(e, end if e.id in notified else None) for e in episodes.values()}
+        await anomaly_sql.put_episodes(conn, list(stored.values()))
+        await anomaly_sql.put_outbox(conn, self._outbox(notify, stored, first))
         return DeskReport(len(rows), tuple(episodes.values()), tuple(notify))
 
-    def _anomalies(self, rows: Sequence[tuple[Any, ...]]) -> Anomalies:
+    def _anomalies(self, rows: Sequence[AnomalyRow]) -> Anomalies:
+        """Give stored anomalies as the columns the stage settles; of the features only the move is kept."""
         n = len(rows)
+        slots = np.array([r.series_id % CLASS_STRIDE for r in rows], dtype=np.int32)
+        self._names.update(zip(slots.tolist(), (r.symbol for r in rows), strict=True))
         x = np.full((n, len(catalog.CATALOG)), np.nan)
-        slots = np.array([r[2] % CLASS_STRIDE for r in rows], dtype=np.int32)
-        for i, r in enumerate(rows):
-            self._names[int(slots[i])] = r[1]
-            norms = msgspec.json.decode(r[12])
-            x[i, catalog.MOVE_Z] = np.nan if norms.get("move_z") is None else norms["move_z"]
-        number = [[np.nan if v is None else v for v in (r[7], r[8], r[9], r[10])] for r in rows]
-        score, p_value, rate, direction = np.array(number, dtype=np.float64).T
+        x[:, catalog.MOVE_Z] = [_float(dict(r.norms).get("move_z")) for r in rows]
+        numbers = np.array([[_float(v) for v in (r.score, r.p_value, r.rate, r.direction)] for r in rows]).T
         return Anomalies(
-            slot=slots, ts=np.array([r[3] for r in rows]), end=np.array([r[4] for r in rows]),
-            kind=np.array([KINDS.index(r[5]) for r in rows], dtype=np.uint8),
-            own_kind=np.array([KINDS.index(r[6]) if r[6] else NO_KIND for r in rows], dtype=np.uint8),
-            score=score, p_value=p_value, rate=rate, direction=direction, price=np.full(n, np.nan),
-            state=np.array([STATES.index(r[11]) for r in rows], dtype=np.uint8), x=x,
+            slot=slots, ts=np.array([r.ts for r in rows]), end=np.array([r.available_at for r in rows]),
+            kind=np.array([KINDS.index(r.kind) for r in rows], dtype=np.uint8),
+            own_kind=np.array([KINDS.index(r.own_kind) if r.own_kind else NO_KIND for r in rows], dtype=np.uint8),
+            score=numbers[0], p_value=numbers[1], rate=numbers[2], direction=numbers[3], price=np.full(n, np.nan),
+            state=np.array([STATES.index(r.state) for r in rows], dtype=np.uint8), x=x,
             scores=np.full((n, len(KINDS)), np.nan),
         )  # fmt: skip
 
@@ -142,16 +142,21 @@ class DeskService:
             leaders=list(e.leaders), members=[e.members], notified_at=notified_at,
         )  # fmt: skip
 
-    def _outbox(self, notify: Sequence[Episode], readings: dict[str, str]) -> list[OutboxRow]:
+    def _outbox(
+        self, notify: Sequence[Episode], stored: dict[str, EpisodeRow], first: dict[str, AnomalyRow]
+    ) -> list[OutboxRow]:
+        """Tell of a symbol's episode by its first anomaly, of the market's by the episode.
+
+        The streams have had the symbols' anomalies from the shards; they get the market's episodes.
+        """
         out = []
         for e in notify:
-            payload = {
-                "id": e.id, "asset_class": self.asset_class.value, "symbol": e.symbol or None, "kind": e.kind,
-                "ts": e.opened, "severity": e.severity, "rate": _number(e.rate), "p_value": _number(e.p_value),
-                "score": _number(e.score), "direction": int(e.direction), "reading": readings.get(e.id, ""),
-                "breadth": _number(e.breadth), "leaders": list(e.leaders), "members": e.members,
-            }  # fmt: skip
-            out += [OutboxRow(sink, "notification", e.id, payload) for sink in self.sinks]
+            row: AnomalyRow | EpisodeRow = stored[e.id]
+            if e.symbol != MARKET:
+                row = replace(first[e.id], episode_id=e.id)
+            topic = "episode" if e.symbol == MARKET else "anomaly"
+            sinks = (*self.sinks, *self.streams) if e.symbol == MARKET else self.sinks
+            out += [OutboxRow(sink, topic, e.id, payload_of(row)) for sink in sinks]
         return out
 
     async def _load(self, conn: Conn, end: int) -> Desk:
@@ -159,7 +164,7 @@ class DeskService:
         desk = Desk(self.asset_class, self.config, self._names.__getitem__)
         rows = await fetch(conn, OPEN, (self.asset_class.value, Ns(end - self.config.cooldown_s * NS_PER_S)))
         for r in rows:
-            number = [float("nan") if v is None else v for v in (*r[6:9], r[10])]
+            number = [_float(v) for v in (*r[6:9], r[10])]
             members = msgspec.json.decode(r[12]) or [1]
             episode = Episode(
                 id=r[0], symbol=r[1] or MARKET, kind=r[2], opened=r[3], last=r[4], n_anomalies=r[5],
@@ -187,6 +192,10 @@ class DeskService:
         conn, self._conn = self._conn, None
         if conn is not None:
             await conn.close()
+
+
+def _float(value: Any) -> float:
+    return float("nan") if value is None else float(value)
 
 
 def _number(value: float) -> float | None:

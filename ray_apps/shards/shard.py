@@ -23,6 +23,7 @@ from features.stages.symbols import Symbols
 from ray_apps.shards import describe
 from ray_apps.shards.contexts import encode
 from ray_apps.shards.messages import Ack, Message, Opened, shard_of
+from ray_apps.sinks.base import payload_of
 from ray_apps.store.rows import AnomalyRow, BarRows, ContextRow, OutboxRow, series_id
 from ray_apps.store.writer import ShardWriter
 
@@ -232,14 +233,9 @@ class SymbolShard:
     def _outbox(self, outcome: Outcome) -> list[OutboxRow]:
         """Give the anomalies a symbol showed of its own to the stream; a shock goes out once, as an episode."""
         return [
-            OutboxRow(sink, "anomaly", f"{row.id}:{row.state}:{row.kind}", payload(row))
+            OutboxRow(sink, "anomaly", f"{row.id}:{row.state}:{row.kind}", payload_of(row))
             for row in outcome.anomalies.values()
             if row.own_kind
             for sink in self.config.sinks
         ]
-
-
-def payload(row: AnomalyRow) -> dict[str, object]:
-    """Give an anomaly as the sinks send it."""
-    return {name: getattr(row, name) for name in row.__slots__}
 
