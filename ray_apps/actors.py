@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -110,23 +110,30 @@ class ShardActor:
 
 
 class RemoteShards:
-    """The shard actors of a class, as a feed sees them."""
+    """The shard actors of a class, as a feed sees them; found by name, so that a restarted feed finds them too."""
 
-    def __init__(self, handles: list[Any]) -> None:
-        self.handles = handles
+    def __init__(self, asset_class: AssetClass) -> None:
+        self.asset_class = asset_class
+
+    def _actor(self, shard: int) -> Any:
+        return named(f"shard-{self.asset_class}-{shard}")
 
     async def position(self, shard: int) -> int:
-        return int(await call(self.handles[shard].position.remote()))
+        """Recover a shard if need be; give its newest applied message."""
+        return int(await call(self._actor(shard).position.remote()))
 
     async def warm(self, shard: int, block: BarBlock, ctx: Contexts, opened: tuple[Opened, ...]) -> None:
-        await call(self.handles[shard].warm.remote(block, ctx, opened))
+        """Fold history into a shard."""
+        await call(self._actor(shard).warm.remote(block, ctx, opened))
 
     async def warmed(self, shard: int) -> int:
-        return int(await call(self.handles[shard].warmed.remote()))
+        """End a shard's history."""
+        return int(await call(self._actor(shard).warmed.remote()))
 
     async def apply(self, shard: int, message: Message) -> Ack:
+        """Have a shard fold and store a message."""
         try:
-            ack: Ack = await call(self.handles[shard].apply.remote(message))
+            ack: Ack = await call(self._actor(shard).apply.remote(message))
         except LeaseLostError as e:
             raise FatalSendError(str(e)) from e
         return ack
@@ -135,13 +142,13 @@ class RemoteShards:
 class FeedActor:
     """Holds one `FeedService`."""
 
-    def __init__(self, plan: FeedPlan, shards: list[Any], desk: Any) -> None:
+    def __init__(self, plan: FeedPlan) -> None:
         asset_class = plan.asset_class
 
         async def settle(ctx: Contexts, epoch: int) -> None:
-            await call(desk.settle.remote(asset_class, ctx, epoch))
+            await call(named("desk").settle.remote(asset_class, ctx, epoch))
 
-        self.service = FeedService(plan, RemoteShards(shards), settle)
+        self.service = FeedService(plan, RemoteShards(asset_class), settle)
         self.error = ""
         self.is_fatal = False
         self._task: asyncio.Task[None] | None = None
@@ -234,10 +241,9 @@ def _gateway(plan: GatewayPlan) -> "FastAPI":
     from ray_apps.sinks.redis_sink import RedisCache
     from ray_apps.store.reader import Reader
 
-    sinks = ray.get_actor("sinks", namespace=NAMESPACE)
 
     async def metrics() -> str:
-        return str(await call(sinks.metrics.remote()))
+        return str(await call(named("sinks").metrics.remote()))
 
     cache = RedisCache(plan.redis_url)
     return create_app(live_deps(Reader(plan.dsn), cache, plan.redis_url, plan.http, metrics))
@@ -263,6 +269,12 @@ def stop_gateway() -> None:
     serve.shutdown()
 
 
+@lru_cache(maxsize=256)
+def named(name: str) -> Any:
+    """Find an actor; a handle stays good over the actor's restarts."""
+    return ray.get_actor(name, namespace=NAMESPACE)
+
+
 async def call(ref: Awaitable[Any]) -> Any:
     """Await a remote call with a deadline; a remote error of ours comes as itself."""
     try:
@@ -284,9 +296,9 @@ def remote_shard(config: ShardConfig, checkpoint_s: float) -> Any:
     return ray.remote(ShardActor).options(name=name, **SHARD_OPTIONS).remote(config, checkpoint_s)
 
 
-def remote_feed(plan: FeedPlan, shards: list[Any], desk: Any) -> Any:
+def remote_feed(plan: FeedPlan) -> Any:
     """Start a feed's actor."""
-    return ray.remote(FeedActor).options(name=f"feed-{plan.asset_class}", **FEED_OPTIONS).remote(plan, shards, desk)
+    return ray.remote(FeedActor).options(name=f"feed-{plan.asset_class}", **FEED_OPTIONS).remote(plan)
 
 
 def remote_sinks(plan: "SinkPlan") -> Any:

@@ -1,13 +1,14 @@
 """Compose the live system: one machine's parts, the actors, the gateway; run until told to stop."""
 
 import asyncio
-import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
@@ -33,11 +34,23 @@ T = TypeVar("T")
 
 OBJECT_STORE_BYTES = 256 * 2**20
 """Messages are a few MB each and short-lived."""
+PRESTARTED = 6
+"""Ray starts so many worker processes at once, which the actors then take; it schedules nothing by them."""
 LOOK_S = 0.5
 CALL_S = 60.0
 STOP_S = 45.0
 WARM_DAYS = 4
 """Days of the tape folded before a first start: norms, time of day and trials a day are settled then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What the actors stand on: database, cache, where the clock starts, the feed of each class."""
+
+    dsn: str
+    redis_url: str
+    start: Start
+    feeds: dict[AssetClass, FeedConfig]
 
 
 class Up:
@@ -52,8 +65,9 @@ class Up:
         self.seen: dict[AssetClass, int] = {}
         self.told: dict[AssetClass, str] = {}
         self.sinks: Any = None
+        self.desk: Any = None
         self.n_lines = 0
-        self.gateway: actors.GatewayPlan | None = None
+        self.ground: Ground | None = None
         self.is_gateway_up = False
         self.is_stopping = False
 
@@ -71,7 +85,31 @@ class Up:
                 self._end()
 
     def _start(self, stack: Stack) -> None:
-        settings = self.settings
+        """Start the ground and Ray side by side, then the actors; the sinks and the gateway come after the tape."""
+        with ThreadPoolExecutor(1, "ground") as pool:
+            making = pool.submit(self._ground, stack)
+            self._step("ray", self._ray, "free ports and memory; `tapewatch up` needs about 3 GB")
+            ground = making.result()
+        if self.is_stopping:
+            return
+        settings, dsn = self.settings, ground.dsn
+        told, streams = plans.notification_sinks(settings), plans.stream_sinks(settings)
+        detection = plans.detection(settings)
+        for asset_class in ground.feeds:
+            activity = asset_class.activity
+            self.shards[asset_class] = [
+                actors.remote_shard(plans.shard_config(settings, asset_class, i, dsn, activity), settings.checkpoint_s)
+                for i in range(settings.shards)
+            ]
+        self.desk = actors.remote_desk({a: DeskService(a, dsn, detection, told, streams) for a in ground.feeds})
+        for asset_class, feed in ground.feeds.items():
+            plan = plans.feed_plan(settings, feed, dsn, self._warm(ground.start), asset_class.activity)
+            self.feeds[asset_class] = actors.remote_feed(plan)
+            self.feeds[asset_class].start.remote()
+        self.ground = ground
+
+    def _ground(self, stack: Stack) -> Ground:
+        """Start what everything stands on, and say what there is to read."""
         dsn = self._step("database", stack.database, "is the data folder writable, with 1 GB free?")
         self._step("schema", lambda: migrate(dsn), "look at the error above; the data is untouched")
         redis_url = self._step("cache", stack.cache, "set REDIS_URL to a Redis of yours, or free memory")
@@ -79,23 +117,7 @@ class Up:
         feeds = self._feeds(stack, start)
         if not feeds:
             raise UsageError("expected a plan with live data, was none: see `tapewatch check`")
-        self._step("ray", self._ray, "free ports and memory; `tapewatch up` needs about 3 GB")
-        told, streams = plans.notification_sinks(settings), plans.stream_sinks(settings)
-        detection = plans.detection(settings)
-        desk = actors.remote_desk({a: DeskService(a, dsn, detection, told, streams) for a in feeds})
-        self.sinks = actors.remote_sinks(SinkPlan(dsn, redis_url, settings.sinks, settings.retention_days))
-        self.gateway = actors.GatewayPlan(dsn, redis_url, settings.http)
-        for asset_class, feed in feeds.items():
-            activity = asset_class.activity
-            shards = [
-                actors.remote_shard(plans.shard_config(settings, asset_class, i, dsn, activity), settings.checkpoint_s)
-                for i in range(settings.shards)
-            ]
-            self.shards[asset_class] = shards
-            plan = plans.feed_plan(settings, feed, dsn, self._warm(start), activity)
-            self.feeds[asset_class] = actors.remote_feed(plan, shards, desk)
-        for handle in self.feeds.values():
-            handle.start.remote()
+        return Ground(dsn, redis_url, start, feeds)
 
     def _feeds(self, stack: Stack, start: Start) -> dict[AssetClass, FeedConfig]:
         settings, source = self.settings, self.options.source
@@ -132,8 +154,8 @@ class Up:
     def _ray(self) -> None:
         ray.init(
             address="local", namespace=actors.NAMESPACE, include_dashboard=False, log_to_driver=False,
-            configure_logging=False, num_cpus=max(2, os.cpu_count() or 2), object_store_memory=OBJECT_STORE_BYTES,
-            _system_config={"enable_metrics_collection": False},
+            configure_logging=False, num_cpus=PRESTARTED, object_store_memory=OBJECT_STORE_BYTES,
+            _system_config={"enable_metrics_collection": False, "worker_niceness": 0},
         )  # fmt: skip
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
@@ -151,29 +173,34 @@ class Up:
             if self.settings.sinks.console.bars:
                 self.screen.bars(seen["bars"])
             self.seen[asset_class] = seen["n_bars"]
+        if self.sinks is None and any(self.seen.values()):
+            assert self.ground is not None
+            g, s = self.ground, self.settings
+            self.sinks = actors.remote_sinks(SinkPlan(g.dsn, g.redis_url, s.sinks, s.retention_days))
+            threading.Thread(target=self._serve, args=(g,), daemon=True).start()
         self._say_lines()
-        if not self.is_gateway_up and any(self.seen.values()):
-            self.is_gateway_up = True
-            threading.Thread(target=self._serve, daemon=True).start()
 
     def _say_lines(self) -> None:
         """Print what the console sink has to say."""
+        if self.sinks is None:
+            return
         with suppress(RayError):
             for number, line in ray.get(self.sinks.lines.remote(self.n_lines), timeout=CALL_S):
                 self.n_lines = number + 1
                 self.screen.alert(line)
 
-    def _serve(self) -> None:
+    def _serve(self, ground: Ground) -> None:
         """Start the gateway beside the tape: it takes longer than all the rest."""
-        assert self.gateway is not None
-        started = time.monotonic()
+        started, http = time.monotonic(), self.settings.http
         try:
-            actors.run_gateway(self.gateway)
+            actors.run_gateway(actors.GatewayPlan(ground.dsn, ground.redis_url, http))
         except Exception as e:
-            self.screen.where("http", f"did not start: {e}; is port {self.gateway.http.port} taken? see --http-port")
+            if not self.is_stopping:
+                self.screen.where("http", f"did not start: {e}; is port {http.port} taken? see --http-port")
             return
+        self.is_gateway_up = True
         self.screen.step("http", time.monotonic() - started)
-        self.screen.where("http", f"http://{self.gateway.http.host}:{self.gateway.http.port}/docs")
+        self.screen.where("http", f"http://{http.host}:{http.port}/docs")
 
     def _tell(self, asset_class: AssetClass, seen: dict[str, Any]) -> None:
         said = seen["error"] or seen["status"]

@@ -2,12 +2,13 @@
 
 import os
 import socket
-from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 
 from features.catalog import schema_hash
 from features.decisions.config import DetectionConfig, DetectorRule
+from features.market.calendar import Sessions
 from features.market.types import AssetClass
 from ray_apps.config import Kind
 from ray_apps.ingest.config import FeedConfig
@@ -75,9 +76,8 @@ def _names(settings: Settings, asset_class: AssetClass) -> tuple[str, ...]:
 
 def feed_plan(settings: Settings, feed: FeedConfig, dsn: str, warm: WarmPlan | None, activity: str) -> FeedPlan:
     """Give all a feed's process needs."""
-    bounds = replace(feed, newest_ns=0)
     return FeedPlan(
-        feed=bounds,
+        feed=feed,
         host=feed.url.split("/")[2],
         tier=settings.polygon.tier(feed.asset_class).value if feed.is_live else "simulated",
         holder=f"{socket.gethostname()}:{os.getpid()}",
@@ -89,7 +89,16 @@ def feed_plan(settings: Settings, feed: FeedConfig, dsn: str, warm: WarmPlan | N
         detection=detection(settings),
         checkpoint_s=settings.checkpoint_s,
         warm=warm,
+        sessions=_sessions(feed.asset_class) if feed.is_live else None,
     )
+
+
+def _sessions(asset_class: AssetClass) -> Sessions:
+    """Give the exchange's days of the year to come."""
+    from ray_apps.store.calendar import sessions  # brings pandas: a second that only a live feed pays
+
+    today = datetime.now(UTC).date()
+    return sessions(asset_class, today - timedelta(days=7), today + timedelta(days=366))
 
 
 def shard_config(settings: Settings, asset_class: AssetClass, shard: int, dsn: str, activity: str) -> ShardConfig:

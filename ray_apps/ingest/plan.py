@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from features.decisions.config import DetectionConfig
+from features.market.calendar import Sessions
 from features.market.types import AssetClass
 from ray_apps.ingest.config import FeedConfig
 
@@ -21,7 +22,10 @@ class WarmPlan:
 
 @dataclass(frozen=True, slots=True)
 class FeedPlan:
-    """One asset class's feed: where it reads, what it writes, who else may take over."""
+    """One asset class's feed: where it reads, what it writes, who else may take over.
+
+    `sessions` are the exchange's days of a live market; silence outside them is fine. None: always open.
+    """
 
     feed: FeedConfig
     host: str
@@ -35,6 +39,7 @@ class FeedPlan:
     detection: DetectionConfig
     checkpoint_s: float
     warm: WarmPlan | None = None
+    sessions: Sessions | None = None
 
     @property
     def asset_class(self) -> AssetClass:

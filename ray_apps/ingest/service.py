@@ -9,11 +9,13 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 
 from features.block import BarBlock
+from features.market.calendar import is_trading
 from features.market.types import NS_PER_S, BarBatch, SlotTable
 from features.stages.context import Contexts
 from features.stages.market import Market
@@ -89,6 +91,10 @@ class FeedService:
         finally:
             await self._finish()
 
+    def _in_session(self, now_ns: int) -> bool:
+        sessions = self.plan.sessions
+        return sessions is None or is_trading(self.plan.asset_class, sessions, now_ns)
+
     def stats(self) -> FeedStats | None:
         """Give the stream's counters, None before it began."""
         return self._feed.stats() if self._feed else None
@@ -105,7 +111,8 @@ class FeedService:
             self.status = "warming"
             watch = await self._prepare()
             self._watch = watch
-            self._feed = Feed(self.plan.feed, self._deliver, self._table, self._event)
+            feed = replace(self.plan.feed, newest_ns=watch.newest_end_ns)
+            self._feed = Feed(feed, self._deliver, self._table, self._event, self._in_session)
             tasks += [group.create_task(t) for t in (
                 watch.router.run(), watch.tick(), self._settle_windows(), self._report(), self._checkpoints(),
             )]  # fmt: skip

@@ -34,6 +34,12 @@ class MarketWatch:
         self._window_ns = market.shape.window_s * NS_PER_S
         self._lock = asyncio.Lock()
 
+    @property
+    def newest_end_ns(self) -> int:
+        """The newest window end folded so far, 0 before the first."""
+        newest = int(self.newest_ts.max(initial=0))
+        return newest + self.market.shape.bar_s * NS_PER_S if newest else 0
+
     async def deliver(self, batches: Sequence[BarBatch]) -> None:
         """Take the batches of one flush."""
         async with self._lock:
