@@ -393,3 +393,20 @@ def test_live_shards_give_what_one_gives() -> None:
 
 def test_every_column_of_an_anomaly_is_compared() -> None:
     assert {f.name for f in fields(Anomalies)} >= {"kind", "own_kind", "score", "p_value", "rate", "state", "x"}
+
+
+# a second series of the same symbols
+
+
+def test_a_second_series_spends_nothing_and_leaves_the_first_alone() -> None:
+    scene, seconds = SCENES[0], replace(SCENES[4], missing=0.0, faults=1)
+    b, fine = block(scene), block(seconds)
+    e, alone = engine(scene), engine(scene)
+    shifted = replace(fine, slot=fine.slot + np.int32(scene.n_symbols))
+    beside = e.symbols.decide(e.symbols.observe(shifted))
+    assert_same_run(gather(e.fold(b)), gather(alone.fold(b)))
+    assert (beside.kind == KINDS.index("data_fault")).all()
+    restored = engine(scene).symbols
+    restored.restore(e.symbols.snapshot())
+    assert_same_arrays(restored.snapshot(), e.symbols.snapshot())
+    assert set(restored.groups) == {5, 60}
