@@ -25,7 +25,7 @@ from ray_apps.ingest.plan import WarmPlan
 from ray_apps.local.stack import Stack
 from ray_apps.local.start import Start, start_of
 from ray_apps.screen import Screen
-from ray_apps.settings import Settings
+from ray_apps.settings import Settings, detection_config
 from ray_apps.shards.desk import DeskService
 from ray_apps.sinks.service import SinkPlan
 from ray_apps.store.migrate import migrate
@@ -94,7 +94,7 @@ class Up:
             return
         settings, dsn = self.settings, ground.dsn
         told, streams = plans.notification_sinks(settings), plans.stream_sinks(settings)
-        detection = plans.detection(settings)
+        detection = detection_config(settings)
         for asset_class in ground.feeds:
             activity = asset_class.activity
             self.shards[asset_class] = [

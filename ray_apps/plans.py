@@ -7,39 +7,15 @@ from importlib.metadata import version
 from pathlib import Path
 
 from features.catalog import schema_hash
-from features.decisions.config import DetectionConfig, DetectorRule
 from features.market.calendar import Sessions
 from features.market.types import AssetClass
-from ray_apps.config import Kind
 from ray_apps.ingest.config import FeedConfig
 from ray_apps.ingest.plan import FeedPlan, WarmPlan
 from ray_apps.ingest.tiers import entitlement
-from ray_apps.settings import Settings
+from ray_apps.settings import Settings, detection_config
 from ray_apps.shards.shard import ShardConfig
 
 SIMULATOR_KEY = "sim-advanced"
-
-
-def detection(settings: Settings) -> DetectionConfig:
-    """Give the stages' settings."""
-    d, spike = settings.detectors, settings.detectors.volume_spike
-    rules = {}
-    for kind in Kind:
-        section = getattr(d, kind)
-        rules[kind.value] = DetectorRule(
-            share=getattr(section, "share", None), enabled=section.enabled,
-            min_deviation=getattr(section, "min_deviation", 0.0), direction=getattr(section, "direction", "both"),
-        )  # fmt: skip
-    return DetectionConfig(
-        budget=settings.budget.episodes_per_symbol_day,
-        cooldown_s=int(settings.budget.cooldown_min * 60),
-        notifications_per_day=settings.budget.notifications_per_day,
-        min_price=settings.universe.min_price,
-        min_dollar_volume=settings.universe.min_dollar_volume,
-        volume_min_ratio=spike.min_ratio,
-        volume_classic=spike.classic,
-        rules=rules,
-    )
 
 
 def primary_bar_s(settings: Settings) -> int:
@@ -86,7 +62,7 @@ def feed_plan(settings: Settings, feed: FeedConfig, dsn: str, warm: WarmPlan | N
         n_shards=settings.shards,
         primary_bar_s=primary_bar_s(settings),
         activity=activity,
-        detection=detection(settings),
+        detection=detection_config(settings),
         checkpoint_s=settings.checkpoint_s,
         warm=warm,
         sessions=_sessions(feed.asset_class) if feed.is_live else None,
@@ -111,7 +87,7 @@ def shard_config(settings: Settings, asset_class: AssetClass, shard: int, dsn: s
         activity=activity,
         dsn=dsn,
         checkpoints=checkpoint_folder(settings),
-        detection=detection(settings),
+        detection=detection_config(settings),
         versions={"tapewatch": version("tapewatch"), "features": schema_hash()},
         sinks=stream_sinks(settings),
     )

@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -26,6 +26,7 @@ from ray_apps.config import (
     BudgetConfig,
     DetectorsConfig,
     HttpConfig,
+    Kind,
     NotificationsConfig,
     PolygonConfig,
     PostgresUrl,
@@ -35,6 +36,9 @@ from ray_apps.config import (
     UniverseConfig,
 )
 from ray_apps.errors import UsageError
+
+if TYPE_CHECKING:
+    from features.decisions.config import DetectionConfig
 
 PREFIX = "TAPEWATCH_"
 FILE_NAME = "tapewatch.yaml"
@@ -311,6 +315,30 @@ def _siblings(loc: tuple[int | str, ...]) -> str:
     known = sorted(getattr(model, "model_fields", {}))
     close = difflib.get_close_matches(str(loc[-1]), known, 1, 0.75)
     return close[0] if close else f"one of {', '.join(known)}" if known else "no such key"
+
+
+def detection_config(settings: Settings) -> DetectionConfig:
+    """Give what the stages are told of the settings."""
+    from features.decisions.config import DetectionConfig, DetectorRule  # brings numba: most commands need none
+
+    d, spike = settings.detectors, settings.detectors.volume_spike
+    rules = {}
+    for kind in Kind:
+        section = getattr(d, kind)
+        rules[kind.value] = DetectorRule(
+            share=getattr(section, "share", None), enabled=section.enabled,
+            min_deviation=getattr(section, "min_deviation", 0.0), direction=getattr(section, "direction", "both"),
+        )  # fmt: skip
+    return DetectionConfig(
+        budget=settings.budget.episodes_per_symbol_day,
+        cooldown_s=int(settings.budget.cooldown_min * 60),
+        notifications_per_day=settings.budget.notifications_per_day,
+        min_price=settings.universe.min_price,
+        min_dollar_volume=settings.universe.min_dollar_volume,
+        volume_min_ratio=spike.min_ratio,
+        volume_classic=spike.classic,
+        rules=rules,
+    )
 
 
 def diff(old: Settings, new: Settings) -> tuple[list[str], list[str]]:
