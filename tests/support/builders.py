@@ -53,7 +53,7 @@ def stamps(scene: Scene) -> np.ndarray:
     per_window = scene.window_s // scene.bar_s
     step = scene.bar_s * NS_PER_S
     if not scene.asset_class.has_sessions:
-        first = MONDAY_NS // DAY_NS * DAY_NS + 22 * 3_600 * NS_PER_S
+        first = MONDAY_NS // DAY_NS * DAY_NS + 23 * 3_600 * NS_PER_S
         return first + np.arange(scene.n_windows * per_window, dtype=np.int64) * step
     n_days = -(-scene.n_windows // scene.day_windows)
     days = [d for d in range(n_days * 2 + 3) if d % 7 < 5][:n_days]
