@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -258,7 +258,11 @@ def run_gateway(plan: GatewayPlan) -> None:
         http_options={"host": plan.http.host, "port": plan.http.port, "request_timeout_s": None},
         logging_config={"log_level": "WARNING", "enable_access_log": False},
     )
-    made = serve.deployment(name="gateway", **GATEWAY_OPTIONS)(serve.ingress(partial(_gateway, plan))())
+
+    def build() -> "FastAPI":  # Serve tells a builder from an application by its being a plain function
+        return _gateway(plan)
+
+    made = serve.deployment(name="gateway", **GATEWAY_OPTIONS)(serve.ingress(build)())
     serve.run(made.bind(), name="tapewatch", route_prefix="/")
 
 

@@ -101,7 +101,10 @@ class Up:
                 actors.remote_shard(plans.shard_config(settings, asset_class, i, dsn, activity), settings.checkpoint_s)
                 for i in range(settings.shards)
             ]
-        self.desk = actors.remote_desk({a: DeskService(a, dsn, detection, told, streams) for a in ground.feeds})
+        window_s = max(60, plans.primary_bar_s(settings))
+        self.desk = actors.remote_desk(
+            {a: DeskService(a, dsn, detection, told, streams, window_s) for a in ground.feeds}
+        )
         for asset_class, feed in ground.feeds.items():
             plan = plans.feed_plan(settings, feed, dsn, self._warm(ground.start), asset_class.activity)
             self.feeds[asset_class] = actors.remote_feed(plan)

@@ -58,13 +58,14 @@ class DeskService:
 
     def __init__(
         self, asset_class: AssetClass, dsn: str, config: DetectionConfig, sinks: Sequence[str],
-        streams: Sequence[str] = (),
+        streams: Sequence[str] = (), window_s: int = 60,
     ) -> None:  # fmt: skip
         self.asset_class = asset_class
         self.dsn = dsn
         self.config = config
         self.sinks = tuple(sinks)
         self.streams = tuple(streams)
+        self.window_ns = window_s * NS_PER_S
         self._names: dict[int, str] = {}
         self._desk: Desk | None = None
         self._conn: Conn | None = None
@@ -103,9 +104,11 @@ class DeskService:
         episodes: dict[str, Episode] = {}
         notify: list[Episode] = []
         ids: list[str] = []
-        cuts = np.flatnonzero(np.diff(found.end)) + 1
+        windows = -(-found.end // self.window_ns)
+        cuts = np.flatnonzero(np.diff(windows)) + 1
         for part in np.split(np.arange(len(found)), cuts):
-            settled = desk.settle(found.take(part), ctx if found.end[part[-1]] == end else None)
+            is_this = windows[part[0]] * self.window_ns == end
+            settled = desk.settle(found.take(part), ctx if is_this else None)
             ids += settled.episode_ids
             episodes.update((e.id, e) for e in settled.episodes)
             notify += settled.notify
@@ -171,7 +174,7 @@ class DeskService:
                 score=number[0], p_value=number[1], rate=number[2], severity=r[9], direction=0.0,
                 breadth=number[3], members=members[0], leaders=tuple(msgspec.json.decode(r[11])),
             )  # fmt: skip
-            desk.open[episode.symbol] = episode
+            desk.hold(episode)
         return desk
 
     async def _check(self, conn: Conn, epoch: int) -> None:

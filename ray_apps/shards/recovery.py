@@ -19,6 +19,7 @@ STAGE = "symbols"
 LATE_NS = 1_200 * NS_PER_S
 """How far before the newest bar a series' first unseen bar may lie: corrections end after 15 minutes."""
 
+
 async def recover(shard: SymbolShard) -> bool:
     """Bring the shard to its last committed message; False where there is no checkpoint to start from."""
     c = shard.config

@@ -238,4 +238,3 @@ class SymbolShard:
             if row.own_kind
             for sink in self.config.sinks
         ]
-

@@ -1,0 +1,97 @@
+"""The whole system by its one command: what a first user sees, what is left behind, what a second run goes on from."""
+
+import os
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+import psutil
+import psycopg
+import pytest
+
+from ray_apps.local.postgres import LocalPostgres
+from tests.support.eventually import eventually_sync
+from tests.support.running import Up, up
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+START_S = 180.0
+ARGS = ("--symbols", "30", "--speed", "20", "--http-port")
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+def listening(running: Up) -> list[tuple[str, int, str]]:
+    """Give (address, port, command) of every socket the system listens on."""
+    found = []
+    for p in running.processes():
+        with suppress(psutil.Error):
+            found += [
+                (c.laddr.ip, c.laddr.port, " ".join(p.cmdline()))
+                for c in p.net_connections("inet")
+                if c.status == psutil.CONN_LISTEN
+            ]
+    return found
+
+
+def stored(data_dir: Path) -> tuple[int, int, int]:
+    """Give (bars, distinct bars, anomalies) of a stopped system."""
+    with LocalPostgres(data_dir) as server, psycopg.connect(server.dsn) as conn:
+        bars, distinct = conn.execute("SELECT count(*), count(DISTINCT (series_id, ts)) FROM bars").fetchone() or (0, 0)
+        (anomalies,) = conn.execute("SELECT count(*) FROM anomalies").fetchone() or (0,)
+    return bars, distinct, anomalies
+
+
+def is_ray(command: str) -> bool:
+    """Say whether a process speaks for Ray: its servers, its workers and the driver, which it listens in too."""
+    return any(word in command for word in ("ray::", "site-packages/ray/", "tapewatch up"))
+
+
+def join_ray_without_token(sockets: list[tuple[str, int, str]]) -> str:
+    """Try to join the cluster as a stranger would; give what came of it."""
+    gcs = next(port for _, port, command in sockets if "gcs_server" in command)
+    code = f"import ray; ray.init('127.0.0.1:{gcs}', logging_level='ERROR'); print('JOINED')"
+    bare = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {"RAY_AUTH_MODE": "disabled"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=bare, check=False)
+    return done.stdout + done.stderr
+
+
+def test_one_command_shows_the_tape_and_its_anomaly_and_a_second_run_goes_on(tmp_path: Path) -> None:
+    port = free_port()
+    with up(tmp_path, *ARGS, str(port)) as first:
+        first.wait_for("  vol ", START_S)
+        line = first.wait_for("ANOMALY burst_up AAPL", START_S)
+        assert "x normal activity  p=" in line
+        assert "severity" in line
+        first.wait_for("/docs", START_S)
+        base = f"http://127.0.0.1:{port}"
+        assert httpx.get(f"{base}/healthz").status_code == 200
+        eventually_sync(lambda: httpx.get(f"{base}/readyz", timeout=10).status_code == 200, 30)
+        rows = httpx.get(f"{base}/v1/anomalies", params={"symbol": "AAPL"}, timeout=10).json()["items"]
+        assert rows[0]["kind"] == "burst_up"
+        assert httpx.get(f"{base}/v1/anomalies/nothing", timeout=10).headers["content-type"].startswith(
+            "application/problem+json"
+        )
+        sockets = listening(first)
+        ours = [x for x in sockets if not is_ray(x[2]) or x[1] == port]
+        assert port in {number for _, number, _ in ours}
+        assert len(ours) >= 4  # database, cache, simulator, gateway
+        assert {address for address, _, _ in ours} <= {"127.0.0.1", "::1"}
+        assert "AuthenticationError" in join_ray_without_token(sockets)
+        began = first.processes()
+        assert first.stop() == 0
+    eventually_sync(lambda: not [p for p in began if p.is_running() and p.status() != psutil.STATUS_ZOMBIE], 30)
+    bars, distinct, anomalies = stored(tmp_path)
+    assert bars == distinct > 60
+    assert anomalies >= 1
+    with up(tmp_path, *ARGS, str(port)) as second:
+        second.wait_for("  vol ", START_S)
+        assert second.stop() == 0
+    more, distinct, _ = stored(tmp_path)
+    assert more == distinct > bars
