@@ -1,8 +1,11 @@
 """The protocol of detectors, and the kinds in their one order."""
 
-from typing import Protocol
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
 
 from features.calibration import Tail
+from features.detectors.card import ModelCard
 from features.market.types import F64
 
 KINDS = (
@@ -47,3 +50,22 @@ class Detector(Protocol):
 
     def reading(self, x: F64) -> str:
         """Say in a person's words what the features [F] of one bar show."""
+
+
+class FittedDetector(Protocol):
+    """Learned offline, holds no state of any series. Higher is more anomalous; NaN is not ready."""
+
+    @property
+    def card(self) -> ModelCard:
+        """What it was fitted on, its calibration among it."""
+
+    @property
+    def columns(self) -> tuple[int, ...]:
+        """The columns of X it reads."""
+
+    @property
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All it has learned, by name."""
+
+    def score(self, x: F64) -> F64:
+        """Give the score [...] of features [..., F]; a row's does not depend on the rows beside it."""
