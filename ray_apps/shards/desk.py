@@ -16,7 +16,7 @@ from features.decisions.config import DetectionConfig
 from features.detectors.base import KINDS
 from features.market.types import NS_PER_S, AssetClass
 from features.stages.context import Contexts
-from features.stages.desk import MARKET, Desk, Episode
+from features.stages.desk import DAY_NS, MARKET, Desk, Episode
 from ray_apps.sinks.base import payload_of
 from ray_apps.store import anomalies as anomaly_sql
 from ray_apps.store.connect import Conn, Ns, connect, fetch, unavailable
@@ -35,6 +35,7 @@ SELECT id, symbol, kind, opened_at, last_at, n_anomalies, score, p_value, rate, 
     members::text
 FROM episodes WHERE asset_class = %s AND last_at > %s ORDER BY last_at
 """
+TOLD = "SELECT count(*) FROM episodes WHERE asset_class = %s AND notified_at >= %s"
 ASSIGN = """
 UPDATE anomalies a SET episode_id = q.episode FROM unnest(%s::text[], %s::text[]) AS q (id, episode) WHERE a.id = q.id
 """
@@ -175,6 +176,9 @@ class DeskService:
                 breadth=number[3], members=members[0], leaders=tuple(msgspec.json.decode(r[11])),
             )  # fmt: skip
             desk.hold(episode)
+        desk.day = end // DAY_NS
+        told = await fetch(conn, TOLD, (self.asset_class.value, Ns(desk.day * DAY_NS)))
+        desk.notified = int(told[0][0])
         return desk
 
     async def _check(self, conn: Conn, epoch: int) -> None:

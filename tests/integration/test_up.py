@@ -58,7 +58,9 @@ def join_ray_without_token(sockets: list[tuple[str, int, str]]) -> str:
     gcs = next(port for _, port, command in sockets if "gcs_server" in command)
     code = f"import ray; ray.init('127.0.0.1:{gcs}', logging_level='ERROR'); print('JOINED')"
     bare = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {"RAY_AUTH_MODE": "disabled"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=bare, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=bare, check=False
+    )
     return done.stdout + done.stderr
 
 
@@ -75,8 +77,10 @@ def test_one_command_shows_the_tape_and_its_anomaly_and_a_second_run_goes_on(tmp
         eventually_sync(lambda: httpx.get(f"{base}/readyz", timeout=10).status_code == 200, 30)
         rows = httpx.get(f"{base}/v1/anomalies", params={"symbol": "AAPL"}, timeout=10).json()["items"]
         assert rows[0]["kind"] == "burst_up"
-        assert httpx.get(f"{base}/v1/anomalies/nothing", timeout=10).headers["content-type"].startswith(
-            "application/problem+json"
+        assert (
+            httpx.get(f"{base}/v1/anomalies/nothing", timeout=10)
+            .headers["content-type"]
+            .startswith("application/problem+json")
         )
         sockets = listening(first)
         ours = [x for x in sockets if not is_ray(x[2]) or x[1] == port]

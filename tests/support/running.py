@@ -37,7 +37,9 @@ class Up:
 
         def look() -> str | None:
             if self.process.poll() is not None:
-                raise AssertionError(f"expected {text!r}, was an end with {self.process.returncode}: {self.lines[-15:]}")
+                raise AssertionError(
+                    f"expected {text!r}, was an end with {self.process.returncode}: {self.lines[-15:]}"
+                )
             return next((line for line in self.lines if text in line), None)
 
         try:
