@@ -8,6 +8,7 @@ import typer
 
 from ray_apps.commands import anomalies, bench, check, config, db, simulate, tail, up, version
 from ray_apps.errors import UserError
+from training import cli as training
 
 app = typer.Typer(
     name="tapewatch",
@@ -21,6 +22,7 @@ app.command()(up.up)
 app.command()(check.check)
 app.add_typer(config.app, name="config")
 app.command()(simulate.simulate)
+app.add_typer(training.app)
 app.command()(anomalies.anomalies)
 app.command()(tail.tail)
 app.command()(bench.bench)

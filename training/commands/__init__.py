@@ -1,0 +1,1 @@
+"""The commands of the offline side that have several of a kind."""

@@ -1,0 +1,297 @@
+"""Fold the Engine over a folder of bars, as if they had been perfectly received, and give what it found."""
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from features.decisions.anomalies import CONFIRMED, PROVISIONAL, STATES, anomaly_id, severity
+from features.decisions.config import DetectionConfig
+from features.detectors.base import KINDS
+from features.engine import Decided, Engine
+from features.market.bars import BarColumns, aggregate
+from features.market.calendar import ny_day
+from features.market.types import I64, NS_PER_MS, NS_PER_S, AssetClass, SlotTable
+from features.stages.desk import MARKET
+from ray_apps.errors import UsageError, UserError
+from ray_apps.store.files import FileError, SeriesFile, iter_folder
+from training.spool import Spool
+
+CONFIRM_NS = 900 * NS_PER_S
+"""An anomaly that a quarter of an hour of later bars did not change is confirmed."""
+MANY_ROWS = 200
+"""So many bars of which no two are neighbours are longer bars; of fewer they may be a thin name's."""
+DAY_NS = 86_400 * NS_PER_S
+
+
+class AnomalyLine(NamedTuple):
+    """One anomaly as `replay` writes it; times in Unix ms, NaN where a rule has no p-value and no rate."""
+
+    id: str
+    symbol: str
+    ts: int
+    available_ts: int
+    kind: str
+    score: float
+    p_value: float
+    rate: float
+    severity: str
+    episode_id: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayPlan:
+    """What to replay: a folder is one market on one clock.
+
+    Attributes
+    ----------
+    bar_s
+        Length the bars are brought to, seconds; None leaves them as they are.
+    spool
+        Folder with room for 56 bytes a bar while it runs; None: the system's temporary folder.
+    """
+
+    folder: Path
+    asset_class: AssetClass
+    detection: DetectionConfig = field(default_factory=DetectionConfig)
+    bar_s: int | None = None
+    spool: Path | None = None
+
+
+@dataclass(slots=True)
+class _Series:
+    """What is kept in memory of a file."""
+
+    name: str
+    symbol: str
+    number: int
+    file_bar_s: int
+    bar_s: int
+    n_bars: int
+    n_days: int
+    first_ns: int
+    last_ns: int
+    has_trades: bool
+    n_silent: int
+    n_refused: int
+
+
+@dataclass(slots=True)
+class Loaded:
+    """The good series of a folder in their spool, sorted by symbol, and a line per fault found."""
+
+    spool: Spool
+    bar_s: int
+    series: list[_Series]
+    faults: list[str]
+    n_bad_files: int
+
+    @property
+    def activity(self) -> str:
+        """The column that measures how busy a bar was: trades only where every file counts them."""
+        return "trades" if all(s.has_trades for s in self.series) else "volume"
+
+    @property
+    def newest_ns(self) -> int:
+        """Close of the newest bar."""
+        return max(s.last_ns for s in self.series) + self.bar_s * NS_PER_S
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a replay came to. Times in Unix ms; speeds in bars a second, wall clock."""
+
+    asset_class: str
+    series: int
+    file_bar_s: list[int]
+    bar_s: int
+    activity: str
+    bars: int
+    n_silent: int
+    n_refused: int
+    first_ts: int
+    last_ts: int
+    symbol_days: int
+    n_bad_files: int
+    anomalies: int = 0
+    own_episodes: int = 0
+    market_episodes: int = 0
+    own_episodes_per_symbol_day: float = math.nan
+    episodes_by_kind: dict[str, int] = field(default_factory=dict)
+    engine_s: float = 0.0
+    total_s: float = 0.0
+
+    @property
+    def engine_bars_per_s(self) -> float:
+        """Bars a second of the Engine alone."""
+        return self.bars / max(self.engine_s, 1e-9)
+
+    @property
+    def bars_per_s(self) -> float:
+        """Bars a second from the files to the last anomaly."""
+        return self.bars / max(self.total_s, 1e-9)
+
+
+def replay(plan: ReplayPlan, give: Callable[[AnomalyLine], object], warn: Callable[[str], object]) -> Summary:
+    """Replay a folder: `give` gets every anomaly by the time it was known, then symbol; `warn` a line per fault.
+
+    Memory is bounded by the largest file and `spool.CELLS`, not by the folder.
+
+    Raises
+    ------
+    UserError
+        When the folder gives no series (UsageError where it is absent or the bar length cannot be reached).
+    """
+    began = time.perf_counter()
+    with Spool(plan.spool) as spool:
+        loaded = load(plan, spool)
+        for fault in loaded.faults:
+            warn(fault)
+        summary = _summary(plan, loaded)
+        table = SlotTable(plan.asset_class, cap=len(loaded.series))
+        for s in loaded.series:
+            table.slot(s.symbol, loaded.bar_s)
+        engine = Engine(table, loaded.bar_s, loaded.activity, plan.detection)
+        episodes: dict[str, tuple[str, str]] = {}
+        for decided in _fold(engine, loaded, summary):
+            for line in _lines(decided, table, plan.detection.budget, loaded.newest_ns):
+                summary.anomalies += 1
+                give(line)
+            episodes.update((e.id, (e.kind, e.symbol)) for e in decided.episodes)
+    _count(summary, episodes)
+    summary.total_s = time.perf_counter() - began
+    return summary
+
+
+def load(plan: ReplayPlan, spool: Spool) -> Loaded:
+    """Read the files one after the other into the spool; keep those of the folder's bar length."""
+    faults: list[str] = []
+    series: list[_Series] = []
+    n_files = 0
+    for file in _files(plan.folder):
+        n_files += 1
+        try:
+            if isinstance(file, FileError):
+                raise file
+            series.append(_take(file, plan, spool))
+            if file.refused:
+                faults.append(_refused(file))
+        except FileError as e:
+            faults.append(str(e))
+    if not series:
+        raise UserError("\n".join([*faults, f"expected a good bar file in {plan.folder}, was none"]))
+    own_s = _common_length(series)
+    bar_s = plan.bar_s or own_s
+    if bar_s % own_s:
+        raise UsageError(f"--bar: expected a multiple of the bars' own {own_s} s, was {bar_s} s")
+    if bar_s < 60 and 60 % bar_s:
+        raise UsageError(f"expected bars that divide a minute or last one, was {bar_s} s: --bar 1m joins them")
+    kept = [s for s in series if _fits(s, bar_s, plan.bar_s, faults)]
+    return Loaded(spool, bar_s, sorted(kept, key=lambda s: s.symbol), faults, n_files - len(kept))
+
+
+def _files(folder: Path) -> Iterator[SeriesFile | FileError]:
+    try:
+        yield from iter_folder(folder)
+    except FileError as e:
+        raise (UserError if folder.is_dir() else UsageError)(str(e)) from None
+
+
+def _take(file: SeriesFile, plan: ReplayPlan, spool: Spool) -> _Series:
+    """Bring a file to its bar length and put it into the spool."""
+    bars = BarColumns(file.ts, file.open, file.high, file.low, file.close, file.volume, file.vwap, file.trades)
+    # a window of no volume saw no trade; an index has no volume at all
+    traded = np.ones(len(bars), np.bool_) if plan.asset_class is AssetClass.INDICES else bars.volume > 0
+    n_silent = int((~traded).sum())
+    if n_silent == len(bars):
+        raise FileError(f"{file.path.name}: expected a bar with volume, was none in {len(bars)}")
+    bars = bars.take(traded)
+    bar_s = file.bar_s
+    if plan.bar_s and bar_s < plan.bar_s:
+        bars = aggregate(bars, math.gcd(bar_s, plan.bar_s), plan.bar_s)
+        bar_s = plan.bar_s
+    return _Series(
+        name=file.path.name, symbol=file.symbol, number=spool.add(bars), file_bar_s=file.bar_s, bar_s=bar_s,
+        n_bars=len(bars), n_days=len(np.unique(_days(bars.ts, plan.asset_class))), first_ns=int(bars.ts[0]),
+        last_ns=int(bars.ts[-1]), has_trades=file.has_trades, n_silent=n_silent,
+        n_refused=sum(file.refused.values()),
+    )  # fmt: skip
+
+
+def _days(ts: I64, asset_class: AssetClass) -> I64:
+    return ny_day(ts) if asset_class.has_sessions else ts // DAY_NS
+
+
+def _refused(file: SeriesFile) -> str:
+    reasons = ", ".join(f"{n} {reason}" for reason, n in file.refused.most_common())
+    first = f"; {file.messages[0].removeprefix(f'{file.path.name}:')}" if file.messages else ""
+    return f"{file.path.name}: {sum(file.refused.values())} of {len(file)} rows refused ({reasons}{first})"
+
+
+def _common_length(series: list[_Series]) -> int:
+    """Give the bar length most files have, the shortest of several."""
+    counts = Counter(s.file_bar_s for s in series)
+    return min(counts, key=lambda length: (-counts[length], length))
+
+
+def _fits(s: _Series, bar_s: int, asked: int | None, faults: list[str]) -> bool:
+    """Say whether a series can be of the folder's bar length; a thin name may look coarser than it is."""
+    is_thin = s.n_bars < MANY_ROWS
+    if s.bar_s == bar_s and (not asked or asked % s.file_bar_s == 0 or is_thin):
+        return True
+    if s.bar_s > bar_s and s.bar_s % bar_s == 0 and is_thin:
+        return True
+    faults.append(f"{s.name}: expected bars of {bar_s} s like the folder's, was {s.file_bar_s} s")
+    return False
+
+
+def _summary(plan: ReplayPlan, loaded: Loaded) -> Summary:
+    series = loaded.series
+    return Summary(
+        asset_class=plan.asset_class.value, series=len(series), file_bar_s=sorted({s.file_bar_s for s in series}),
+        bar_s=loaded.bar_s, activity=loaded.activity, bars=sum(s.n_bars for s in series),
+        n_silent=sum(s.n_silent for s in series), n_refused=sum(s.n_refused for s in series),
+        first_ts=min(s.first_ns for s in series) // NS_PER_MS, last_ts=loaded.newest_ns // NS_PER_MS,
+        symbol_days=sum(s.n_days for s in series),
+        n_bad_files=loaded.n_bad_files,
+    )  # fmt: skip
+
+
+def _fold(engine: Engine, loaded: Loaded, summary: Summary) -> Iterator[Decided]:
+    """Fold all blocks, keeping the time the Engine took."""
+    for block in loaded.spool.blocks([s.number for s in loaded.series], loaded.bar_s):
+        parts = engine.fold(block)
+        while True:
+            start = time.perf_counter()
+            decided = next(parts, None)
+            summary.engine_s += time.perf_counter() - start
+            if decided is None:
+                break
+            yield decided
+
+
+def _lines(decided: Decided, table: SlotTable, budget: float, newest_ns: int) -> Iterator[AnomalyLine]:
+    a = decided.anomalies
+    for i, episode in enumerate(decided.episode_ids):
+        series, end, rate = table[int(a.slot[i])], int(a.end[i]), float(a.rate[i])
+        state = CONFIRMED if end + CONFIRM_NS <= newest_ns else PROVISIONAL
+        yield AnomalyLine(
+            id=anomaly_id(series, int(a.ts[i])), symbol=series.symbol, ts=int(a.ts[i]) // NS_PER_MS,
+            available_ts=end // NS_PER_MS, kind=KINDS[a.kind[i]], score=float(a.score[i]),
+            p_value=float(a.p_value[i]), rate=rate, severity=severity(rate, budget), episode_id=episode,
+            state=STATES[state],
+        )  # fmt: skip
+
+
+def _count(summary: Summary, episodes: dict[str, tuple[str, str]]) -> None:
+    """Count episodes by kind, and a symbol's own apart from the market's."""
+    summary.episodes_by_kind = dict(Counter(kind for kind, _ in episodes.values()).most_common())
+    summary.market_episodes = sum(symbol == MARKET for _, symbol in episodes.values())
+    summary.own_episodes = len(episodes) - summary.market_episodes
+    summary.own_episodes_per_symbol_day = summary.own_episodes / summary.symbol_days
