@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import secrets
 import time
 from collections.abc import Awaitable
 from contextlib import suppress
@@ -15,14 +16,17 @@ from features.block import BarBlock
 from features.market.types import AssetClass
 from features.stages.context import Contexts
 from ray_apps.config import HttpConfig
+from ray_apps.ingest.counting import FeedCounts
 from ray_apps.ingest.plan import FeedPlan
 from ray_apps.ingest.service import FeedService
-from ray_apps.metrics import Hub
+from ray_apps.metrics import Hub, MetricSet, Snapshot
 from ray_apps.shards import recovery
+from ray_apps.shards.aftermath import Aftermath
 from ray_apps.shards.desk import DeskService
 from ray_apps.shards.messages import Ack, Message, Opened
 from ray_apps.shards.routing import FatalSendError
 from ray_apps.shards.shard import ShardConfig, StaleStateError, SymbolShard
+from ray_apps.sinks.redis_sink import RedisCache
 from ray_apps.store.errors import LeaseLostError
 
 if TYPE_CHECKING:
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 NAMESPACE = "tapewatch"
+COUNT_S = 2.0
 CALL_S = 90.0
 """A call to an actor may take a whole recovery; beyond this it is given up and made again."""
 
@@ -56,6 +61,9 @@ class ShardActor:
         self.is_recovered = False
         self.has_state = False
         self.saved_at = time.monotonic()
+        cache = RedisCache(config.cache_url, config.cache_ttl_s) if config.cache_url else None
+        self.after = Aftermath(self.shard, cache, MetricSet(config.name, secrets.token_hex(4)))
+        self._task: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
 
     async def position(self) -> int:
@@ -88,7 +96,11 @@ class ShardActor:
                 self.is_recovered = False
                 await self._recover()
                 ack = await self.shard.apply(message)
+            if self._task is None:
+                self._task = asyncio.create_task(self.after.run(count))
+            self.after.take(self.shard.seen, dict(self.shard.called))
             self.shard.seen.clear()
+            self.shard.called.clear()
             if time.monotonic() - self.saved_at > self.checkpoint_s:
                 await self._save()
             return ack
@@ -151,13 +163,22 @@ class FeedActor:
         self.service = FeedService(plan, RemoteShards(asset_class), settle)
         self.error = ""
         self.is_fatal = False
+        self.counts = FeedCounts(asset_class.value, plan.primary_bar_s, secrets.token_hex(4))
         self._task: asyncio.Task[None] | None = None
+        self._counting: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begin to read; safe to call again."""
         if self._task is None or self._task.done():
             self.error = ""
             self._task = asyncio.create_task(self._run())
+            self._counting = self._counting or asyncio.create_task(self._count())
+
+    async def _count(self) -> None:
+        while True:
+            await asyncio.sleep(COUNT_S)
+            with suppress(Exception):
+                await count(self.counts.snapshot(self.service))
 
     async def _run(self) -> None:
         try:
@@ -175,6 +196,10 @@ class FeedActor:
                 async with asyncio.timeout(40):
                     await asyncio.shield(self._task)
 
+    async def bursts(self, after: int) -> list[float]:
+        """Give the seconds from last byte to commit of the windows closed from number `after` on."""
+        return self.service.bursts(after)
+
     async def look(self, after: int) -> dict[str, Any]:
         """Give status, counters and the bars numbered from `after` on."""
         s = self.service
@@ -182,7 +207,7 @@ class FeedActor:
         return {
             "status": s.status, "detail": s.detail, "error": self.error, "is_fatal": self.is_fatal,
             "n_bars": s.n_bars, "stats": stats,
-            "bars": [b for b in s.tail if b[0] >= after], "bursts_s": list(s.bursts_s),
+            "bars": [b for b in s.tail if b[0] >= after],
         }  # fmt: skip
 
 
@@ -241,7 +266,6 @@ def _gateway(plan: GatewayPlan) -> "FastAPI":
     from ray_apps.sinks.redis_sink import RedisCache
     from ray_apps.store.reader import Reader
 
-
     async def metrics() -> str:
         return str(await call(named("sinks").metrics.remote()))
 
@@ -271,6 +295,11 @@ def stop_gateway() -> None:
     from ray import serve
 
     serve.shutdown()
+
+
+async def count(snapshot: Snapshot) -> None:
+    """Send a process's metrics to the hub; there is none before the sinks are up."""
+    await call(named("sinks").count.remote(snapshot))
 
 
 @lru_cache(maxsize=256)

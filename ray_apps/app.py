@@ -97,10 +97,11 @@ class Up:
         detection = detection_config(settings)
         for asset_class in ground.feeds:
             activity = asset_class.activity
-            self.shards[asset_class] = [
-                actors.remote_shard(plans.shard_config(settings, asset_class, i, dsn, activity), settings.checkpoint_s)
+            configs = [
+                plans.shard_config(settings, asset_class, i, dsn, activity, ground.redis_url)
                 for i in range(settings.shards)
             ]
+            self.shards[asset_class] = [actors.remote_shard(c, settings.checkpoint_s) for c in configs]
         window_s = max(60, plans.primary_bar_s(settings))
         self.desk = actors.remote_desk(
             {a: DeskService(a, dsn, detection, told, streams, window_s) for a in ground.feeds}

@@ -77,7 +77,9 @@ def _sessions(asset_class: AssetClass) -> Sessions:
     return sessions(asset_class, today - timedelta(days=7), today + timedelta(days=366))
 
 
-def shard_config(settings: Settings, asset_class: AssetClass, shard: int, dsn: str, activity: str) -> ShardConfig:
+def shard_config(
+    settings: Settings, asset_class: AssetClass, shard: int, dsn: str, activity: str, cache_url: str | None
+) -> ShardConfig:
     """Give all a shard's process needs."""
     return ShardConfig(
         asset_class=asset_class,
@@ -90,6 +92,8 @@ def shard_config(settings: Settings, asset_class: AssetClass, shard: int, dsn: s
         detection=detection_config(settings),
         versions={"tapewatch": version("tapewatch"), "features": schema_hash()},
         sinks=stream_sinks(settings),
+        cache_url=cache_url if settings.sinks.redis.enabled else None,
+        cache_ttl_s=settings.sinks.redis.latest_ttl_s,
     )
 
 

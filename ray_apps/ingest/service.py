@@ -69,6 +69,7 @@ class FeedService:
         self.status = "starting"
         self.detail = ""
         self.bursts_s: deque[float] = deque(maxlen=4096)
+        self.n_bursts = 0
         self._settle_with = settle
         self._lease = Lease(plan.dsn, f"feed:{plan.asset_class}", plan.holder)
         self._pool = Pool(plan.dsn, f"feed-{plan.asset_class}", size=3)
@@ -94,6 +95,16 @@ class FeedService:
     def _in_session(self, now_ns: int) -> bool:
         sessions = self.plan.sessions
         return sessions is None or is_trading(self.plan.asset_class, sessions, now_ns)
+
+    @property
+    def watch(self) -> MarketWatch | None:
+        """The stage behind the feed, None while warming."""
+        return self._watch
+
+    def bursts(self, after: int) -> list[float]:
+        """Give, per closed window from number `after` on, the seconds from its last byte to its commit."""
+        kept = list(self.bursts_s)
+        return kept[max(0, len(kept) - (self.n_bursts - after)) :]
 
     def stats(self) -> FeedStats | None:
         """Give the stream's counters, None before it began."""
@@ -215,6 +226,7 @@ class FeedService:
         self._watch.credit(message, ack)
         if any(isinstance(item, Contexts) for item in message.items):
             self.bursts_s.append(time.monotonic() - self._last_byte_s)
+            self.n_bursts += 1
 
     async def _settle_windows(self) -> None:
         while True:

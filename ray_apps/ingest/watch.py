@@ -30,6 +30,7 @@ class MarketWatch:
         self.newest_ts: I64 = np.zeros(0, dtype=np.int64)
         self.n_late = 0
         self.n_revised = 0
+        self.n_older = 0
         self.last_close_s = 0.0
         self._window_ns = market.shape.window_s * NS_PER_S
         self._lock = asyncio.Lock()
@@ -68,7 +69,8 @@ class MarketWatch:
         newest = self.newest_ts[batch.slot]
         rows = np.flatnonzero(batch.ts >= newest)
         revise = batch.ts[rows] == newest[rows]
-        self.n_revised += int((batch.ts <= newest).sum())
+        self.n_revised += int(revise.sum())
+        self.n_older += len(batch) - len(rows)
         part = batch.take(rows)
         self.newest_ts[part.slot] = part.ts
         block = block_of(part, revise if revise.any() else None)

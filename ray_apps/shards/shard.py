@@ -5,6 +5,7 @@ committed. Starting and recovering are one path: the newest checkpoint, then the
 """
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,8 @@ class ShardConfig:
     detection: DetectionConfig
     versions: Mapping[str, str]
     sinks: tuple[str, ...] = ()
+    cache_url: str | None = None
+    cache_ttl_s: int = 86_400
 
     @property
     def name(self) -> str:
@@ -92,6 +95,7 @@ class SymbolShard:
         self.applied_seq = 0
         self.pending: Outcome | None = None
         self.seen: list[Observed] = []
+        self.called: Counter[str] = Counter()
 
     async def apply(self, message: Message) -> Ack:
         """Fold a message and store what it came to; the same message again changes nothing.
@@ -120,6 +124,7 @@ class SymbolShard:
         )  # fmt: skip
         self.pending = None
         self.applied_seq = message.seq
+        self.called.update(row.kind for row in outcome.anomalies.values() if row.state != "retracted")
         peaks = {d: (p, n) for d, (p, n) in self.symbols.primary.take_totals().items()}
         return Ack(message.seq, len(outcome.anomalies), peaks)
 

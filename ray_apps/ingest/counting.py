@@ -1,0 +1,68 @@
+"""Turn a feed's running totals into metrics."""
+
+from typing import Protocol
+
+from ray_apps import metrics
+from ray_apps.ingest.events import FeedStats
+from ray_apps.ingest.watch import MarketWatch
+from ray_apps.metrics import Declared, MetricSet, Snapshot
+
+
+class Counted(Protocol):
+    """What is counted of a feed."""
+
+    status: str
+
+    def stats(self) -> FeedStats | None:
+        """Give the stream's counters."""
+
+    @property
+    def watch(self) -> MarketWatch | None:
+        """The stage behind it, None while warming."""
+
+    n_bursts: int
+
+    def bursts(self, after: int) -> list[float]:
+        """Give the bursts' seconds from number `after` on."""
+
+
+class FeedCounts:
+    """Counts one feed; totals only ever grow within a process, the hub adds over restarts."""
+
+    def __init__(self, asset_class: str, bar_s: int, incarnation: str) -> None:
+        self.own = MetricSet(f"feed-{asset_class}", incarnation)
+        self.asset_class = asset_class
+        self.bar_length = f"{bar_s}s"
+        self._n_bursts = 0
+        self._had: dict[tuple[str, str], float] = {}
+
+    def snapshot(self, feed: Counted) -> Snapshot:
+        """Give the metrics as they are now."""
+        a = self.asset_class
+        own, stats, watch = self.own, feed.stats(), feed.watch
+        own.set(metrics.READY, float(feed.status == "live"), part=f"feed_{a}")
+        bursts, self._n_bursts = feed.bursts(self._n_bursts), feed.n_bursts
+        for seconds in bursts:
+            own.observe(metrics.BURST, seconds, asset_class=a)
+        if watch is not None:
+            self._grow(metrics.BARS_LATE, "", watch.n_late, asset_class=a)
+            self._grow(metrics.BARS_REVISED, "newest", watch.n_revised, asset_class=a, depth="newest")
+            self._grow(metrics.BARS_REVISED, "older", watch.n_older, asset_class=a, depth="older")
+            own.set(metrics.QUEUE_DEPTH, watch.router.n_bars, queue=f"lanes_{a}")
+        if stats is not None:
+            self._grow(metrics.BARS_RECEIVED, "", stats.bars, asset_class=a, bar_length=self.bar_length)
+            for reason, n in stats.errors.items():
+                self._grow(metrics.BARS_DROPPED, reason, n, asset_class=a, reason=reason)
+            for reason, n in (("shed_frames", stats.shed_frames), ("shed_bars", stats.shed_bars)):
+                self._grow(metrics.BARS_DROPPED, reason, n, asset_class=a, reason=reason)
+            self._grow(metrics.BLIND, "", stats.blind_s, asset_class=a)
+            own.set(metrics.LAG, stats.lag_s, asset_class=a)
+            own.set(metrics.QUEUE_DEPTH, stats.queue_frames, queue=f"frames_{a}")
+            own.set(metrics.QUEUE_DEPTH, stats.queue_bars, queue=f"bars_{a}")
+        return own.snapshot()
+
+    def _grow(self, metric: Declared, key: str, total: float, **labels: str) -> None:
+        had = self._had.get((metric.name, key), 0.0)
+        if total > had:
+            self.own.inc(metric, total - had, **labels)
+            self._had[metric.name, key] = total

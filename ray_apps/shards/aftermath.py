@@ -1,0 +1,92 @@
+"""What follows a stored message and must never hold up the next: the cache of newest values, the counts."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+import numpy as np
+
+from features import catalog
+from features.detectors.base import KINDS
+from features.market.types import F64, I64, NS_PER_MS, Bool, Series
+from features.stages.group import Observed
+from ray_apps import metrics
+from ray_apps.metrics import MetricSet, Snapshot
+from ray_apps.shards.shard import SymbolShard
+from ray_apps.sinks.base import SinkUnavailableError
+from ray_apps.sinks.redis_sink import Latest, RedisCache
+
+LOG = logging.getLogger(__name__)
+
+EVERY_S = 1.0
+MOST_ROWS = 20_000
+"""Symbols put into the cache at once; the others wait a second."""
+BAR = ("ts", "open", "high", "low", "close", "volume", "trades")
+
+
+class Aftermath:
+    """Keeps the newest bar, features and scores of each series until the cache has them, and counts."""
+
+    def __init__(self, shard: SymbolShard, cache: RedisCache | None, own: MetricSet) -> None:
+        self.shard = shard
+        self.cache = cache
+        self.own = own
+        self.bars: F64 = np.zeros((0, len(BAR)))
+        self.x: F64 = np.zeros((0, len(catalog.CATALOG)))
+        self.is_new: Bool = np.zeros(0, dtype=np.bool_)
+
+    def take(self, seen: list[Observed], n_anomalies: dict[str, int]) -> None:
+        """Note what a message showed; cheap, once per message."""
+        asset_class = self.shard.config.asset_class.value
+        for o in seen:
+            self._keep(o)
+        for kind, n in n_anomalies.items():
+            self.own.inc(metrics.ANOMALIES, n, asset_class=asset_class, kind=kind)
+
+    def _keep(self, o: Observed) -> None:
+        slots = o.block.slot
+        self._grow(int(slots.max(initial=-1)) + 1)
+        self.x[slots] = o.seen.x[-1]
+        columns = (o.block.ts, o.block.open, o.block.high, o.block.low, o.block.close, o.block.volume, o.block.trades)
+        self.bars[slots] = np.stack([c[-1] for c in columns], axis=1)
+        self.is_new[slots] = True
+
+    def _grow(self, n: int) -> None:
+        if n > len(self.is_new):
+            room = max(n, 2 * len(self.is_new)) - len(self.is_new)
+            self.bars = np.concatenate([self.bars, np.zeros((room, len(BAR)))])
+            self.x = np.concatenate([self.x, np.full((room, self.x.shape[1]), np.nan)])
+            self.is_new = np.concatenate([self.is_new, np.zeros(room, dtype=np.bool_)])
+
+    async def run(self, send: Callable[[Snapshot], Awaitable[None]]) -> None:
+        """Bring the cache and the hub up to date every second, until cancelled; failures are counted only."""
+        while True:
+            await asyncio.sleep(EVERY_S)
+            try:
+                await self._publish()
+            except SinkUnavailableError:
+                self.own.inc(metrics.SINK_FAILURES, sink="redis_cache")
+            try:
+                await send(self.own.snapshot())
+            except Exception as e:
+                LOG.debug("metrics not sent: %s", e)
+
+    async def _publish(self) -> None:
+        rows: I64 = np.flatnonzero(self.is_new)[:MOST_ROWS]
+        if self.cache is None or not len(rows):
+            return
+        self.is_new[rows] = False
+        scores = self.shard.symbols.primary.every.scores(self.x[rows])
+        latest = [self._latest(self.shard.series[int(slot)], int(slot), scores[i]) for i, slot in enumerate(rows)]
+        await self.cache.put(latest)
+
+    def _latest(self, series: Series, slot: int, scores: F64) -> Latest:
+        bar = {name: _number(v) for name, v in zip(BAR, self.bars[slot].tolist(), strict=True)}
+        bar["ts"] = int(self.bars[slot, 0]) // NS_PER_MS
+        features = {n: _number(v) for n, v in zip(catalog.NAMES, self.x[slot].tolist(), strict=True)}
+        said = {k: _number(v) for k, v in zip(KINDS, scores.tolist(), strict=True) if v == v}
+        return Latest(series.asset_class.value, series.symbol, series.bar_s, bar, features, said)
+
+
+def _number(value: float) -> float | None:
+    return value if value == value and abs(value) != float("inf") else None
