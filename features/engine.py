@@ -16,7 +16,7 @@ from features.stages.market import Market
 from features.stages.symbols import Symbols
 from features.state import SeriesShape
 
-CELLS = 65_536
+CELLS = 16_384
 """Cells [T, N] folded at once: the block's arrays then stay in the cache's reach."""
 
 

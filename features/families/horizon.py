@@ -28,6 +28,31 @@ class _Moves(NamedTuple):
 
 
 @kernel
+def _leave(s: F64, r: F64, limit: int, window_ns: int) -> None:
+    """Move the reference to the newest close kept that is not after `limit`.
+
+    Closes lie in the ring by their windows, so the search goes back from the limit's window and mostly ends at once;
+    only where a series was silent for longer than the ring can older closes be anywhere.
+    """
+    k = r.shape[0]
+    window = (limit - 1) // window_ns
+    for back in range(k):
+        start = (window - back) * window_ns
+        if start + window_ns <= s[REF_AT]:
+            return
+        j = (window - back) % k
+        if r[j, 0] <= limit and r[j, 0] > start:
+            if r[j, 0] > s[REF_AT]:
+                s[REF_AT] = r[j, 0]
+                s[REF] = r[j, 1]
+            return
+    for j in range(k):
+        if r[j, 0] <= limit and r[j, 0] > s[REF_AT]:
+            s[REF_AT] = r[j, 0]
+            s[REF] = r[j, 1]
+
+
+@kernel
 def _fold(rows: I64, m: _Moves, table: Cells, out: F64) -> None:
     state, undo, ring, cell = table
     k = ring.shape[1]
@@ -50,11 +75,7 @@ def _fold(rows: I64, m: _Moves, table: Cells, out: F64) -> None:
                 s[REF] = math.log(m.open[t, n])
                 s[REF_AT] = end - m.window_ns
                 s[SINCE] = s[REF_AT]
-            limit = end - m.horizon_ns
-            for j in range(k):
-                if r[j, 0] <= limit and r[j, 0] > s[REF_AT]:
-                    s[REF_AT] = r[j, 0]
-                    s[REF] = r[j, 1]
+            _leave(s, r, end - m.horizon_ns, m.window_ns)
             r[at, 0] = end
             r[at, 1] = math.log(m.close[t, n])
             out[0, t, n] = r[at, 1] - s[REF]

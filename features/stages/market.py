@@ -273,8 +273,14 @@ class Market:
         return Contexts(
             end=end, n_active=np.nan_to_num(c[N_ACTIVE]).astype(np.int64), score=c[SCORE], p_value=c[P_VALUE],
             rate=c[RATE], direction=c[DIRECTION], is_shock=c[IS_SHOCK] == 1.0, breadth=c[BREADTH], move=c[MEDIAN_MOVE],
-            day=day, scale=np.array([self.rescale.factor(int(d) + 1) for d in day]),
+            day=day, scale=self._scales(day),
         )  # fmt: skip
+
+    def _scales(self, day: I64) -> F64:
+        """Give the factor [C] on the rates of the day after each of `day` [C]."""
+        days, place = np.unique(day, return_inverse=True)
+        factors = np.array([self.rescale.factor(d + 1) for d in days.tolist()], dtype=np.float64)
+        return np.asarray(factors[place])
 
     def snapshot(self) -> dict[str, F64]:
         """Give every array of the stage."""
