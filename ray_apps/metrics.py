@@ -12,9 +12,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+from features.market.types import F64
 
 MAX_SERIES = 256
 """Label combinations of one metric in one process; further ones are counted as "other"."""
@@ -40,6 +43,7 @@ class Declared:
 # a burst's target is .5 s, a detector's share of it is milliseconds
 _BURST = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
 _SCORE = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+_P_VALUE = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3, 0.5, 1.0)
 
 BARS_RECEIVED = Declared(
     "tapewatch_bars_received_total", "counter", "Bars parsed from the feed.", ("asset_class", "bar_length")
@@ -85,11 +89,24 @@ CHECKPOINT_AGE = Declared(
     ("stage", "asset_class"),
     join="max",
 )
+SHADOW_P = Declared(
+    "tapewatch_shadow_p_value",
+    "histogram",
+    "p-values of models that score beside the path and decide nothing.",
+    ("model",),
+    _P_VALUE,
+)
+SHADOW_LOST = Declared(
+    "tapewatch_shadow_batches_lost_total",
+    "counter",
+    "Batches that a model did not score, by reason.",
+    ("model", "reason"),
+)
 STREAMS = Declared("tapewatch_streams_open", "gauge", "Open /v1/stream connections.")
 
 METRICS: tuple[Declared, ...] = (
     *(BARS_RECEIVED, BARS_DROPPED, BARS_LATE, BARS_REVISED, LAG, QUEUE_DEPTH, BLIND, BURST, SCORE),
-    *(ANOMALIES, READY, SINK_FAILURES, CHECKPOINT_AGE, STREAMS),
+    *(ANOMALIES, READY, SINK_FAILURES, CHECKPOINT_AGE, STREAMS, SHADOW_P, SHADOW_LOST),
 )
 
 
@@ -135,6 +152,15 @@ class MetricSet:
         row = series.setdefault(_key(metric, labels, series), [0.0] * (len(metric.buckets) + 2))
         row[bisect_left(metric.buckets, value)] += 1
         row[-1] += value
+
+    def observe_many(self, metric: Declared, values: F64, **labels: str) -> None:
+        """Count values [N] into a histogram at once: 4,000 take 50 us."""
+        series = _series(self._histograms, metric, "histogram")
+        row = series.setdefault(_key(metric, labels, series), [0.0] * (len(metric.buckets) + 2))
+        at = np.searchsorted(metric.buckets, values, side="left")
+        for i, n in enumerate(np.bincount(at, minlength=len(metric.buckets) + 1).tolist()):
+            row[i] += n
+        row[-1] += float(values.sum())
 
     def snapshot(self) -> Snapshot:
         """Give all values as plain data, numbered so that the hub can tell an older one."""

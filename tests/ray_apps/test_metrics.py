@@ -2,6 +2,7 @@
 
 import pickle
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -99,3 +100,13 @@ def test_labels_are_bounded_and_named():
         own.set(m.BARS_LATE, 1, asset_class="stocks")
     with pytest.raises(ValueError, match="to grow"):
         own.inc(m.BARS_LATE, -1, asset_class="stocks")
+
+
+@given(st.lists(st.sampled_from([1e-7, 1e-6, 0.004, 0.03, 0.5, 1.0, 2.0]), max_size=30))
+def test_many_values_count_like_one_after_the_other(values):
+    one, many = m.MetricSet("p", "1"), m.MetricSet("p", "1")
+    for value in values:
+        one.observe(m.SHADOW_P, value, model="a")
+    many.observe_many(m.SHADOW_P, np.array(values), model="a")
+    expected = one.snapshot()["values"].get(m.SHADOW_P.name, {("a",): [0.0] * (len(m.SHADOW_P.buckets) + 2)})
+    assert many.snapshot()["values"][m.SHADOW_P.name]["a",] == pytest.approx(expected["a",])

@@ -1,0 +1,83 @@
+"""Let fitted detectors score what a shard has committed, beside the path: what comes of it is counted, no more."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Iterable, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from features.market.types import F64
+from features.stages.group import Observed
+from ray_apps.metrics import SCORE, SHADOW_LOST, SHADOW_P, MetricSet
+from ray_apps.scoring.scorer import Scored, Served
+
+LOG = logging.getLogger(__name__)
+
+TIMEOUT_S = 1.0
+
+
+class Call(Protocol):
+    """Scores rows [N, F] with a model, elsewhere."""
+
+    def __call__(self, model: str, x: F64) -> Awaitable[Scored]:
+        """Give scores and p-values."""
+
+
+class Shadow:
+    """Offers what was observed to the models of its bar lengths.
+
+    One call is in flight at most; while it is, only the newest batch of each model waits. Nothing is ever raised.
+    """
+
+    def __init__(self, models: Iterable[Served], call: Call, metrics: MetricSet, timeout_s: float = TIMEOUT_S) -> None:
+        self._models = tuple(models)
+        self._call = call
+        self._metrics = metrics
+        self._timeout_s = timeout_s
+        self._waiting: dict[str, F64] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def offer(self, seen: Sequence[Observed]) -> None:
+        """Take what one message showed; returns at once, copies the rows."""
+        for model in self._models:
+            parts = [o.seen.x for o in seen if o.block.bar_s == model.bar_s]
+            rows = [x.reshape(-1, x.shape[-1]) for x in parts]
+            if not sum(map(len, rows)):
+                continue
+            if model.name in self._waiting:
+                self._lose(model.name, "superseded")
+            self._waiting[model.name] = np.concatenate(rows)
+        if self._waiting and (self._task is None or self._task.done()):
+            self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Drop what waits and end the call in flight."""
+        self._waiting.clear()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task}, timeout=self._timeout_s)
+
+    async def _run(self) -> None:
+        while self._waiting:
+            model = next(iter(self._waiting))
+            await self._score(model, self._waiting.pop(model))
+
+    async def _score(self, model: str, x: F64) -> None:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                scored = await self._call(model, x)
+            self._count(model, scored)
+        except TimeoutError:
+            self._lose(model, "timeout")
+        except Exception:  # whatever becomes of the deployment, the path goes on
+            LOG.debug("shadow scoring failed", exc_info=True)
+            self._lose(model, "failed")
+
+    def _count(self, model: str, scored: Scored) -> None:
+        self._metrics.observe(SCORE, scored.seconds, detector=model)
+        known = scored.p_value[np.isfinite(scored.p_value)]
+        self._metrics.observe_many(SHADOW_P, known, model=model)
+
+    def _lose(self, model: str, reason: str) -> None:
+        self._metrics.inc(SHADOW_LOST, model=model, reason=reason)
