@@ -17,6 +17,7 @@ from features.families.profile import profile
 from features.families.returns import ReturnsFamily
 from features.families.table import Table
 from features.families.trials import TrialsFamily
+from features.families.turnover import TurnoverFamily
 from features.families.volatility import VolatilityFamily
 from features.families.window import WindowFamily, Windows
 from features.jit import kernel
@@ -37,7 +38,8 @@ class Observation(NamedTuple):
 
     `x` [T, N, F] and `reason` [T, N, F] (0 where there is a value), `code` [T, N] fault codes, `trials` [T, N]
     independent looks a day, `windows` the trailing windows, `move` and `reach` [T, N] the log move over the last hour
-    and the part of an hour the session has reached: what the close needs.
+    and the part of an hour the session has reached: what the close needs, `turnover` [T, N] a day's price times volume
+    known before the bar.
     """
 
     x: F64
@@ -47,6 +49,7 @@ class Observation(NamedTuple):
     windows: Windows
     move: F64
     reach: F64
+    turnover: F64 | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,7 @@ class SeriesShape:
 
 
 FAMILIES = (
-    "fault", "window", "activity", "returns", "volatility", "gap", "trials", "horizon", "cross_section"
+    "fault", "window", "activity", "returns", "volatility", "gap", "trials", "horizon", "cross_section", "turnover"
 )  # fmt: skip
 
 
@@ -90,6 +93,7 @@ class FeatureState:
         self.trials = TrialsFamily(sessions=shape.asset_class.has_sessions, session_windows=shape.session_windows)
         self.horizon = HorizonFamily(shape.window_s, HORIZON_S)
         self.cross_section = CrossSectionFamily()
+        self.turnover = TurnoverFamily()
 
     @property
     def tables(self) -> dict[str, Table]:
@@ -120,9 +124,10 @@ class FeatureState:
         reset = (w.new_day & sessions) | (code == LEVEL)
         move = self.horizon.fold(rows, w, reset, block.open, block.close)
         trials = self.trials.fold(rows, w) if "trials" in self.only else np.full((t, n), np.nan)
+        turnover = self.turnover.fold(rows, w, block.close, block.volume) if "turnover" in self.only else None
         reason = np.empty(x.shape, dtype=np.uint8)
         _fill_reasons(x, why, w.present, SOURCE_OF, reason)
-        return Observation(x, reason, code, trials, w, *move)
+        return Observation(x, reason, code, trials, w, move[0], move[1], turnover)
 
     def _fold_activity(self, rows: I64, w: Windows, x: F64, why: U8) -> None:
         if "activity" not in self.only:

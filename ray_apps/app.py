@@ -104,7 +104,10 @@ class Up:
             self.shards[asset_class] = [actors.remote_shard(c, settings.checkpoint_s) for c in configs]
         window_s = max(60, plans.primary_bar_s(settings))
         self.desk = actors.remote_desk(
-            {a: DeskService(a, dsn, detection, told, streams, window_s) for a in ground.feeds}
+            {
+                a: DeskService(a, dsn, detection, told, streams, window_s, plans.telling(settings, a))
+                for a in ground.feeds
+            }
         )
         for asset_class, feed in ground.feeds.items():
             plan = plans.feed_plan(settings, feed, dsn, self._warm(ground.start), asset_class.activity)

@@ -14,6 +14,7 @@ from ray_apps.ingest.plan import FeedPlan, WarmPlan
 from ray_apps.ingest.tiers import entitlement
 from ray_apps.settings import Settings, detection_config
 from ray_apps.shards.shard import ShardConfig
+from ray_apps.shards.telling import Telling
 
 SIMULATOR_KEY = "sim-advanced"
 
@@ -95,6 +96,11 @@ def shard_config(
         cache_url=cache_url if settings.sinks.redis.enabled else None,
         cache_ttl_s=settings.sinks.redis.latest_ttl_s,
     )
+
+
+def telling(settings: Settings, asset_class: AssetClass) -> Telling:
+    """Give the rules of who is told what."""
+    return Telling(asset_class, settings.notifications, settings.universe)
 
 
 def stream_sinks(settings: Settings) -> tuple[str, ...]:

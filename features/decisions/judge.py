@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from features.decisions.config import DetectionConfig
-from features.detectors.base import KINDS, Detector
+from features.detectors.base import KINDS, VOLUME_SPIKE, Detector
 from features.market.types import F64, U8
 
 
@@ -33,11 +33,14 @@ class Judge:
         best = Verdict(np.zeros(shape, dtype=np.uint8), np.full(shape, np.nan), np.full(shape, np.nan),
                        np.full(shape, np.inf))  # fmt: skip
         for d in self.detectors:
-            if d.share <= 0.0:
+            is_classic = d.kind == KINDS[VOLUME_SPIKE] and self.config.volume_classic
+            if d.share <= 0.0 and not is_classic:
                 continue
             score = d.score(x)
             p = d.tail.p_value(score)
-            rate = p * d.trials(trials, self.window_s) / d.share
+            rate = p * d.trials(trials, self.window_s) / d.share if d.share > 0.0 else np.full(shape, np.inf)
+            if is_classic:  # every bar at the ratio, whatever its rate: it counts as just within the budget
+                rate = np.where(score > 0.0, np.minimum(rate, self.config.budget), rate)
             rule = self.config.rule(d.kind)
             if rule.min_deviation > 0.0:
                 rate = np.where(score >= rule.min_deviation, rate, np.inf)

@@ -54,12 +54,16 @@ class Settled:
 
 
 class Desk:
-    """Holds the open episodes of one asset class and the day's notifications."""
+    """Holds the open episodes of one asset class and the day's notifications; `is_told` says which are wanted."""
 
-    def __init__(self, asset_class: AssetClass, config: DetectionConfig, name: Callable[[int], str]) -> None:
+    def __init__(
+        self, asset_class: AssetClass, config: DetectionConfig, name: Callable[[int], str],
+        is_told: Callable[[Episode], bool] = lambda _: True,
+    ) -> None:  # fmt: skip
         self.asset_class = asset_class
         self.config = config
         self.name = name
+        self.is_told = is_told
         self.open: dict[str, Episode] = {}
         self.faults: dict[str, Episode] = {}
         self.day = -1
@@ -131,7 +135,8 @@ class Desk:
         day = new[0].opened // DAY_NS
         if day > self.day:
             self.day, self.notified = day, 0
-        chosen = new[: max(0, self.config.notifications_per_day - self.notified)]
+        wanted = [e for e in new if self.is_told(e)]
+        chosen = wanted[: max(0, self.config.notifications_per_day - self.notified)]
         self.notified += len(chosen)
         return chosen
 

@@ -10,13 +10,13 @@ from features.decisions import peaks, raising
 from features.decisions.anomalies import AMENDED, NO_KIND, PROVISIONAL, RETRACTED, Anomalies
 from features.decisions.config import DetectionConfig
 from features.decisions.judge import Judge, Verdict
-from features.detectors.base import DATA_FAULT, MARKET_SHOCK
+from features.detectors.base import DATA_FAULT, KINDS, MARKET_SHOCK
 from features.families.cross_section import Closes
 from features.families.fault import FLAT, SLIP
 from features.market.types import F64, I32, I64, NS_PER_S, Bool
 from features.stages import newest as nb
 from features.stages.context import Contexts
-from features.state import FeatureState, Observation, SeriesShape
+from features.state import FAMILIES, FeatureState, Observation, SeriesShape
 
 N_FEATURES = len(catalog.CATALOG)
 
@@ -41,7 +41,8 @@ class SymbolGroup:
         spending = config.detectors() if is_primary else ()
         self.own = Judge(tuple(d for d in spending if not d.at_close), config, shape.window_s)
         self.closing = Judge(tuple(d for d in spending if d.at_close), config, shape.window_s)
-        self.features = FeatureState(shape)
+        idle = () if config.min_dollar_volume > 0.0 else ("turnover",)
+        self.features = FeatureState(shape, only=tuple(f for f in FAMILIES if f not in idle))
         self.row_of = np.full(0, -1, dtype=np.int64)
         self.slot_of = np.empty(0, dtype=np.int32)
         self.newest = np.zeros((0, nb.WIDTH))
@@ -89,9 +90,9 @@ class SymbolGroup:
         self._count_peaks(rows, seen, verdict.rate)
         scale = self._scale(w.day)
         verdict.rate[...] *= scale
-        is_open = self._is_open(block)
+        is_open = self._is_open(block, seen)
         verdict.rate[~is_open] = np.inf
-        is_fault = (seen.code == SLIP) | (seen.code == FLAT)
+        is_fault = ((seen.code == SLIP) | (seen.code == FLAT)) & self.config.rule(KINDS[DATA_FAULT]).enabled
         is_anomaly = (verdict.rate <= self.config.budget) | is_fault
         verdict.kind[is_fault] = DATA_FAULT
         bars = nb.stack({
@@ -159,7 +160,8 @@ class SymbolGroup:
         shock = np.full((*present.shape, 5), np.nan)
         shocks = np.stack([ctx.end.astype(np.float64), ctx.score, ctx.p_value, ctx.rate, ctx.direction], axis=1)
         usable = present & np.isfinite(bars[:, :, nb.MOVE]) & (bars[:, :, nb.OPEN] == 1.0)
-        closed = raising.Closed(shocks, ctx.is_shock, present, usable, revise)
+        is_shock = ctx.is_shock & self.config.rule(KINDS[MARKET_SHOCK]).enabled
+        closed = raising.Closed(shocks, is_shock, present, usable, revise)
         raising.raise_symbols(rows, closed, self.shock, self.raised, shock)
         is_raised = ~np.isnan(shock[:, :, raising.END])
         is_closing = (rate < own_rate) & (rate <= self.config.budget) & usable & ~is_raised
@@ -228,12 +230,14 @@ class SymbolGroup:
         self.newest[rows[n], nb.CLOSED] = closed
         self.newest_x[rows[n]] = x[last[n], n]
 
-    def _is_open(self, block: BarBlock) -> Bool:
+    def _is_open(self, block: BarBlock, seen: Observation) -> Bool:
         """Say which bars the universe's price and turnover rules let in."""
-        c = self.config
-        if c.min_price <= 0.0 and c.min_dollar_volume <= 0.0:
-            return np.ones(block.shape, dtype=np.bool_)
-        return (block.close >= c.min_price) & (np.nan_to_num(block.close * block.volume) >= c.min_dollar_volume)
+        is_open = np.ones(block.shape, dtype=np.bool_)
+        if self.config.min_price > 0.0:
+            is_open &= block.close >= self.config.min_price
+        if seen.turnover is not None:
+            is_open &= seen.turnover >= self.config.min_dollar_volume
+        return is_open
 
     def _count_peaks(self, rows: I64, seen: Observation, rate: F64) -> None:
         w = seen.windows

@@ -17,6 +17,7 @@ from features.detectors.base import KINDS
 from features.market.types import NS_PER_S, AssetClass
 from features.stages.context import Contexts
 from features.stages.desk import DAY_NS, MARKET, Desk, Episode
+from ray_apps.shards.telling import Telling
 from ray_apps.sinks.base import payload_of
 from ray_apps.store import anomalies as anomaly_sql
 from ray_apps.store.connect import Conn, Ns, connect, fetch, unavailable
@@ -59,7 +60,7 @@ class DeskService:
 
     def __init__(
         self, asset_class: AssetClass, dsn: str, config: DetectionConfig, sinks: Sequence[str],
-        streams: Sequence[str] = (), window_s: int = 60,
+        streams: Sequence[str] = (), window_s: int = 60, telling: Telling | None = None,
     ) -> None:  # fmt: skip
         self.asset_class = asset_class
         self.dsn = dsn
@@ -67,6 +68,7 @@ class DeskService:
         self.sinks = tuple(sinks)
         self.streams = tuple(streams)
         self.window_ns = window_s * NS_PER_S
+        self.telling = telling or Telling(asset_class)
         self._names: dict[int, str] = {}
         self._desk: Desk | None = None
         self._conn: Conn | None = None
@@ -165,7 +167,7 @@ class DeskService:
 
     async def _load(self, conn: Conn, end: int) -> Desk:
         """Give a desk with the episodes that are still open."""
-        desk = Desk(self.asset_class, self.config, self._names.__getitem__)
+        desk = Desk(self.asset_class, self.config, self._names.__getitem__, self.telling.wants)
         rows = await fetch(conn, OPEN, (self.asset_class.value, Ns(end - self.config.cooldown_s * NS_PER_S)))
         for r in rows:
             number = [_float(v) for v in (*r[6:9], r[10])]
