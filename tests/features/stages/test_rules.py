@@ -45,6 +45,7 @@ def test_a_symbol_that_turns_over_enough_is_judged() -> None:
 
 def test_the_wrong_side_is_not_called() -> None:
     rules = {k: DetectorRule(direction="down") for k in ("burst_up", "price_move")}
+    rules["burst_down"] = DetectorRule(enabled=False)
     assert kinds(quiet(**BURST), rules=rules) == []
 
 
