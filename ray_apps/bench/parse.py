@@ -18,10 +18,7 @@ def frames(n: int, frame_bars: int = _FRAME_BARS, seed: int = 1) -> list[bytes]:
     """Give one minute of `n` stocks as the venue writes it, in frames of `frame_bars` events."""
     rng = random.Random(seed)  # noqa: S311  (made-up bars)
     events = [_event(f"S{i:05d}", rng) for i in range(n)]
-    return [
-        json.dumps(events[i : i + frame_bars], separators=(",", ":")).encode()
-        for i in range(0, n, frame_bars)
-    ]
+    return [json.dumps(events[i : i + frame_bars], separators=(",", ":")).encode() for i in range(0, n, frame_bars)]
 
 
 def _event(symbol: str, rng: random.Random) -> dict[str, object]:
