@@ -39,6 +39,8 @@ PRESTARTED = 6
 LOOK_S = 0.5
 CALL_S = 60.0
 STOP_S = 45.0
+CONNECT_S = 30.0
+"""Shards are told of the scorer so often: one that was started again does not know it."""
 WARM_DAYS = 4
 """Days of the tape folded before a first start: norms, time of day and trials a day are settled then."""
 
@@ -69,6 +71,8 @@ class Up:
         self.n_lines = 0
         self.ground: Ground | None = None
         self.is_gateway_up = False
+        self.is_scorer_up = False
+        self.connected_at = -CONNECT_S
         self.is_stopping = False
 
     def run(self) -> None:
@@ -96,7 +100,7 @@ class Up:
         told, streams = plans.notification_sinks(settings), plans.stream_sinks(settings)
         detection = detection_config(settings)
         for asset_class in ground.feeds:
-            activity = asset_class.activity
+            activity = self._activity(asset_class)
             configs = [
                 plans.shard_config(settings, asset_class, i, dsn, activity, ground.redis_url)
                 for i in range(settings.shards)
@@ -110,7 +114,7 @@ class Up:
             }
         )
         for asset_class, feed in ground.feeds.items():
-            plan = plans.feed_plan(settings, feed, dsn, self._warm(ground.start), asset_class.activity)
+            plan = plans.feed_plan(settings, feed, dsn, self._warm(ground.start), self._activity(asset_class))
             self.feeds[asset_class] = actors.remote_feed(plan)
             self.feeds[asset_class].start.remote()
         self.ground = ground
@@ -138,7 +142,8 @@ class Up:
         log = settings.data_dir / "logs" / "simulator.log"
         simulator = self._step("simulator", lambda: stack.simulator(arguments, log), f"see {log}")
         self.screen.where("simulator", f"ws://{simulator.ws}  http://{simulator.rest}")
-        return {a: plans.simulated_feed(settings, a, simulator.ws, self.options.speed) for a in settings.assets}
+        classes = settings.assets if source == "synthetic" else settings.assets[:1]
+        return {a: plans.simulated_feed(settings, a, simulator.ws, self.options.speed) for a in classes}
 
     def _simulator_arguments(self, start: Start) -> list[str]:
         o = self.options
@@ -151,6 +156,14 @@ class Up:
         elif not start.is_first:
             arguments += ["--start", start.iso]
         return arguments
+
+    def _activity(self, asset_class: AssetClass) -> str:
+        """Give the activity column: the live feed's, or what a folder's files have."""
+        if self.options.source in ("polygon", "synthetic"):
+            return asset_class.activity
+        from ray_apps.store.headers import activity_of  # brings pyarrow
+
+        return activity_of(Path(self.options.source), asset_class)
 
     def _warm(self, start: Start) -> WarmPlan | None:
         o = self.options
@@ -186,6 +199,10 @@ class Up:
             self.sinks = actors.remote_sinks(SinkPlan(g.dsn, g.redis_url, s.sinks, s.retention_days))
             threading.Thread(target=self._serve, args=(g,), daemon=True).start()
         self._say_lines()
+        if self.is_scorer_up and time.monotonic() - self.connected_at > CONNECT_S:
+            self.connected_at = time.monotonic()
+            for handle in (s for shards in self.shards.values() for s in shards):
+                handle.connect_scorer.remote()
 
     def _say_lines(self) -> None:
         """Print what the console sink has to say."""
@@ -208,6 +225,19 @@ class Up:
         self.is_gateway_up = True
         self.screen.step("http", time.monotonic() - started)
         self.screen.where("http", f"http://{http.host}:{http.port}/docs")
+        self._run_scorer()
+
+    def _run_scorer(self) -> None:
+        """Start the models that score in shadow: nothing waits for them."""
+        started = time.monotonic()
+        try:
+            actors.run_scorer()
+        except Exception as e:
+            if not self.is_stopping:
+                self.screen.where("scorer", f"did not start: {e}; all else goes on")
+            return
+        self.is_scorer_up = True
+        self.screen.step("scorer", time.monotonic() - started)
 
     def _tell(self, asset_class: AssetClass, seen: dict[str, Any]) -> None:
         said = seen["error"] or seen["status"]

@@ -6,7 +6,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 
-async def eventually(check: Callable[[], Any] | Callable[[], Awaitable[Any]], timeout: float = 10.0) -> Any:
+async def eventually(
+    check: Callable[[], Any] | Callable[[], Awaitable[Any]],
+    timeout: float = 10.0,  # noqa: ASYNC109
+) -> Any:
     """Return the first true value of `check` within `timeout` seconds; raise AssertionError otherwise."""
     deadline = time.monotonic() + timeout
     while True:

@@ -64,7 +64,8 @@ class Live:
 
 def plans(
     asset_class: AssetClass, ws: str, dsn: str, folder: Path, *, n_shards: int = 1, speed: float = 60.0,
-    warm: WarmPlan | None = None, holder: str = "test", detection: DetectionConfig | None = None, key: str = "sim-advanced",
+    warm: WarmPlan | None = None, holder: str = "test", detection: DetectionConfig | None = None,
+    key: str = "sim-advanced",
 ) -> tuple[FeedPlan, list[ShardConfig]]:  # fmt: skip
     """Give a feed's plan and its shards' configs."""
     chosen = detection or DetectionConfig()
