@@ -18,8 +18,10 @@ from features.stages.context import Contexts
 from ray_apps.config import HttpConfig
 from ray_apps.ingest.counting import FeedCounts
 from ray_apps.ingest.plan import FeedPlan
+from ray_apps.ingest.receipts import Receipt
 from ray_apps.ingest.service import FeedService
 from ray_apps.metrics import Hub, MetricSet, Snapshot
+from ray_apps.scoring.shadow import Shadow
 from ray_apps.shards import recovery
 from ray_apps.shards.aftermath import Aftermath
 from ray_apps.shards.desk import DeskService
@@ -50,6 +52,10 @@ DESK_OPTIONS: dict[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_ret
 GATEWAY_OPTIONS: dict[str, Any] = {
     "num_replicas": 1, "max_ongoing_requests": 256, "ray_actor_options": {"num_cpus": 0},
 }  # fmt: skip
+SCORER_OPTIONS: dict[str, Any] = {
+    "num_replicas": 1, "max_ongoing_requests": 16, "max_queued_requests": 16, "ray_actor_options": {"num_cpus": 0},
+}  # fmt: skip
+SCORER = "scorer"
 
 
 class ShardActor:
@@ -63,8 +69,25 @@ class ShardActor:
         self.saved_at = time.monotonic()
         cache = RedisCache(config.cache_url, config.cache_ttl_s) if config.cache_url else None
         self.after = Aftermath(self.shard, cache, MetricSet(config.name, secrets.token_hex(4)))
+        self.shadow: Shadow | None = None
         self._task: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
+
+    async def connect_scorer(self) -> None:
+        """Let the served models of this class score in shadow from now on; again it does nothing.
+
+        Loads Serve's client, seconds of work: in a thread, and only once Serve is up.
+        """
+        if self.shadow is not None:
+            return
+        try:
+            handle = await asyncio.to_thread(scorer)
+            served = await call(handle.models.remote())
+        except Exception as e:  # it is asked again in half a minute
+            LOG.info("scorer not reached: %s", e)
+            return
+        mine = [s for s in served if s.asset_class is self.shard.config.asset_class]
+        self.shadow = self.shadow or Shadow(mine, handle.score.remote, self.after.own, self.after.note)
 
     async def position(self) -> int:
         """Recover if need be; give the newest applied message, -1 where there is no state to start from."""
@@ -99,6 +122,8 @@ class ShardActor:
             if self._task is None:
                 self._task = asyncio.create_task(self.after.run(count))
             self.after.take(self.shard.seen, dict(self.shard.called))
+            if self.shadow is not None:
+                self.shadow.offer(self.shard.seen)
             self.shard.seen.clear()
             self.shard.called.clear()
             if time.monotonic() - self.saved_at > self.checkpoint_s:
@@ -200,13 +225,17 @@ class FeedActor:
         """Give the seconds from last byte to commit of the windows closed from number `after` on."""
         return self.service.bursts(after)
 
+    async def receipts(self, after_ns: int) -> list[Receipt]:
+        """Give the messages stored after a time, UTC ns."""
+        return [r for r in self.service.receipts if r.stored_ns > after_ns]
+
     async def look(self, after: int) -> dict[str, Any]:
         """Give status, counters and the bars numbered from `after` on."""
         s = self.service
         stats = s.stats()
         return {
             "status": s.status, "detail": s.detail, "error": self.error, "is_fatal": self.is_fatal,
-            "n_bars": s.n_bars, "stats": stats,
+            "n_bars": s.n_bars, "stats": stats, "on_way": s.watch.router.n_bars if s.watch else 0,
             "bars": [b for b in s.tail if b[0] >= after],
         }  # fmt: skip
 
@@ -288,6 +317,23 @@ def run_gateway(plan: GatewayPlan) -> None:
 
     made = serve.deployment(name="gateway", **GATEWAY_OPTIONS)(serve.ingress(build)())
     serve.run(made.bind(), name="tapewatch", route_prefix="/")
+
+
+def run_scorer() -> None:
+    """Start the scorer beside the gateway, without a route of its own; returns when it answers."""
+    from ray import serve
+
+    from ray_apps.scoring.replica import ScorerReplica
+
+    made = serve.deployment(name=SCORER, **SCORER_OPTIONS)(ScorerReplica)
+    serve.run(made.bind(), name=SCORER, route_prefix=None)
+
+
+def scorer() -> Any:
+    """Find the scorer."""
+    from ray import serve
+
+    return serve.get_app_handle(SCORER)
 
 
 def stop_gateway() -> None:

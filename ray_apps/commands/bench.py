@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping
-from functools import partial
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 
 from ray_apps.commands.common import Json, echo_json
 from ray_apps.errors import UsageError
+from ray_apps.settings import export
 
-NAMES = ("parse", "replay", "memory")
+NAMES = ("parse", "replay", "memory", "start", "burst", "sustained")
 
 
 def bench(
@@ -19,16 +21,25 @@ def bench(
     symbols: Annotated[
         int | None, typer.Option(min=1, max=10_000_000, help="Of memory: also what so many symbols take.")
     ] = None,
+    bursts: Annotated[int, typer.Option(min=1, max=10_000, help="Of burst: how many are measured.")] = 500,
+    minutes: Annotated[float, typer.Option(min=0.5, max=1_440, help="Of sustained: for how long.")] = 10.0,
+    warm_days: Annotated[
+        int | None, typer.Option(min=0, max=30, help="Of burst and sustained: days of history folded before.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Measure one part, or all of them one after the other.
 
-    Example: tapewatch bench parse --json
+    Example: tapewatch bench burst --bursts 50 --json
     """
     if name not in (*NAMES, "all"):
         raise UsageError(f"NAME: expected one of {', '.join(NAMES)}, all, was {name!r}")
+    days = {} if warm_days is None else {"warm_days": warm_days}
+    options: dict[str, dict[str, Any]] = {
+        "memory": {"symbols": symbols}, "burst": {"bursts": bursts, **days}, "sustained": {"minutes": minutes, **days},
+    }  # fmt: skip
     for one in NAMES if name == "all" else (name,):
-        figures = {"bench": one, **_run(one, symbols)()}
+        figures = {"bench": one, **_run(one)(**options.get(one, {}))}
         if json:
             echo_json(figures)
         else:
@@ -37,17 +48,9 @@ def bench(
             )
 
 
-def _run(name: str, symbols: int | None = None) -> Callable[[], Mapping[str, Any]]:
-    if name == "parse":
-        from ray_apps.bench import parse
-
-        return parse.run
-    if name == "replay":
-        from ray_apps.bench import replay
-
-        return replay.run
-    if name == "memory":
-        from ray_apps.bench import memory
-
-        return partial(memory.run, symbols=symbols)
-    raise UsageError(f"NAME: expected one of {', '.join(NAMES)}, was {name!r}")
+def _run(name: str) -> Callable[..., Mapping[str, Any]]:
+    """Give a bench; those on Ray are imported when Ray has been told its token."""
+    if name in ("burst", "sustained"):
+        export({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_urlsafe(32), "OMP_NUM_THREADS": "1"})
+    run: Callable[..., Mapping[str, Any]] = import_module(f"ray_apps.bench.{name}").run
+    return run

@@ -24,6 +24,7 @@ from ray_apps.ingest import warm
 from ray_apps.ingest.events import Delivery, EventKind, FeedEvent, FeedStats
 from ray_apps.ingest.feed import Feed
 from ray_apps.ingest.plan import FeedPlan
+from ray_apps.ingest.receipts import Receipt, receipt
 from ray_apps.ingest.watch import MarketWatch
 from ray_apps.shards.messages import Ack, Message, Opened
 from ray_apps.shards.recovery import LATE_NS, batches
@@ -70,6 +71,7 @@ class FeedService:
         self.detail = ""
         self.bursts_s: deque[float] = deque(maxlen=4096)
         self.n_bursts = 0
+        self.receipts: deque[Receipt] = deque(maxlen=4096)
         self._settle_with = settle
         self._lease = Lease(plan.dsn, f"feed:{plan.asset_class}", plan.holder)
         self._pool = Pool(plan.dsn, f"feed-{plan.asset_class}", size=3)
@@ -224,7 +226,9 @@ class FeedService:
     def _acknowledged(self, message: Message, ack: Ack) -> None:
         assert self._watch is not None
         self._watch.credit(message, ack)
-        if any(isinstance(item, Contexts) for item in message.items):
+        stored = receipt(message, ack, self._watch.last_close_s)
+        self.receipts.append(stored)
+        if stored.end_ns:
             self.bursts_s.append(time.monotonic() - self._last_byte_s)
             self.n_bursts += 1
 

@@ -11,18 +11,21 @@ from ray_apps.ingest.plan import WarmPlan
 
 MINUTE_NS = 60 * NS_PER_S
 DAY_NS = 86_400 * NS_PER_S
+BLOCK_CELLS = 500_000
+"""Bars a block holds at most: some 30 MB on its way to a shard, whatever the size of the universe."""
 
 
 def blocks(plan: WarmPlan, asset_class: AssetClass, table: SlotTable) -> Iterator[BarBlock]:
-    """Give the minutes before `plan.until_ns`, 24 hours of the tape at a time, without empty rows."""
+    """Give the minutes before `plan.until_ns` in blocks of a day at most, without empty rows."""
     from ray_apps.simulator.config import SimulatorConfig  # the server's packages take a second to import
     from ray_apps.simulator.server import injected_tape
 
     played = injected_tape(SimulatorConfig(symbols=plan.n_symbols, seed=plan.seed, per_day=plan.per_day), asset_class)
     slots = np.array([table.slot(name, 60) for name in played.symbols], dtype=np.int32)
     until = plan.until_ns // MINUTE_NS * MINUTE_NS
-    for back in range(plan.days, 0, -1):
-        yield from _part(played, slots, until - back * DAY_NS, DAY_NS // MINUTE_NS)
+    n_minutes = min(DAY_NS // MINUTE_NS, max(1, BLOCK_CELLS // len(slots)))
+    for start in range(until - plan.days * DAY_NS, until, n_minutes * MINUTE_NS):
+        yield from _part(played, slots, start, min(n_minutes, (until - start) // MINUTE_NS))
 
 
 def _part(tape: InjectedTape, slots: I32, start_ns: int, n_minutes: int) -> Iterator[BarBlock]:
