@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from features.block import BarBlock
+from features.decisions.config import DetectionConfig
 from features.market.types import AssetClass
 from features.stages.context import Contexts
 from ray_apps.config import HttpConfig
@@ -28,6 +29,7 @@ from ray_apps.shards.desk import DeskService
 from ray_apps.shards.messages import Ack, Message, Opened
 from ray_apps.shards.routing import FatalSendError
 from ray_apps.shards.shard import ShardConfig, StaleStateError, SymbolShard
+from ray_apps.shards.telling import Telling
 from ray_apps.sinks.redis_sink import RedisCache
 from ray_apps.store.errors import LeaseLostError
 
@@ -130,6 +132,11 @@ class ShardActor:
                 await self._save()
             return ack
 
+    async def configure(self, detection: DetectionConfig) -> None:
+        """Judge by these settings from the next message on."""
+        async with self._lock:
+            self.shard.configure(detection)
+
     async def save(self) -> None:
         """Write a checkpoint now."""
         async with self._lock:
@@ -221,6 +228,11 @@ class FeedActor:
                 async with asyncio.timeout(40):
                     await asyncio.shield(self._task)
 
+    async def configure(self, detection: DetectionConfig) -> None:
+        """Judge the market by these settings from the next window on."""
+        if self.service.watch is not None:
+            self.service.watch.market.budget = detection.budget
+
     async def bursts(self, after: int) -> list[float]:
         """Give the seconds from last byte to commit of the windows closed from number `after` on."""
         return self.service.bursts(after)
@@ -246,6 +258,11 @@ class DeskActor:
     def __init__(self, desks: dict[AssetClass, DeskService]) -> None:
         self.desks = desks
         self._locks = {a: asyncio.Lock() for a in desks}
+
+    async def configure(self, asset_class: AssetClass, detection: DetectionConfig, telling: Telling) -> None:
+        """Merge and tell by these settings from the next window on."""
+        async with self._locks[asset_class]:
+            self.desks[asset_class].configure(detection, telling)
 
     async def settle(self, asset_class: AssetClass, ctx: Contexts, epoch: int) -> int:
         """Settle one window; give how many notifications it came to."""
@@ -306,6 +323,7 @@ def run_gateway(plan: GatewayPlan) -> None:
     """Start Serve with the gateway; returns when it answers."""
     from ray import serve
 
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     serve.start(
         proxy_location="HeadOnly",
         http_options={"host": plan.http.host, "port": plan.http.port, "request_timeout_s": None},

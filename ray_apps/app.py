@@ -24,6 +24,7 @@ from ray_apps.ingest.config import FeedConfig
 from ray_apps.ingest.plan import WarmPlan
 from ray_apps.local.stack import Stack
 from ray_apps.local.start import Start, start_of
+from ray_apps.reload import ConfigWatch
 from ray_apps.screen import Screen
 from ray_apps.settings import Settings, detection_config
 from ray_apps.shards.desk import DeskService
@@ -58,8 +59,9 @@ class Ground:
 class Up:
     """One run of `tapewatch up`."""
 
-    def __init__(self, settings: Settings, options: UpOptions) -> None:
+    def __init__(self, settings: Settings, options: UpOptions, read: Callable[[], Settings] | None = None) -> None:
         self.settings = settings
+        self.config = ConfigWatch(settings, read or (lambda: settings), options.config)
         self.options = options
         self.screen = Screen()
         self.feeds: dict[AssetClass, Any] = {}
@@ -84,6 +86,7 @@ class Up:
                 self._start(stack)
                 while not self.is_stopping:
                     self._look()
+                    self._reload()
                     time.sleep(LOOK_S)
             finally:
                 self._end()
@@ -204,6 +207,20 @@ class Up:
             for handle in (s for shards in self.shards.values() for s in shards):
                 handle.connect_scorer.remote()
 
+    def _reload(self) -> None:
+        """Bring a changed config file to the actors."""
+        change = self.config.look()
+        if change is None:
+            return
+        self.settings = change.settings
+        for line in change.lines:
+            self.screen.line(line)
+        detection = detection_config(self.settings)
+        for asset_class, shards in self.shards.items():
+            for judge in (*shards, self.feeds[asset_class]):
+                judge.configure.remote(detection)
+            self.desk.configure.remote(asset_class, detection, plans.telling(self.settings, asset_class))
+
     def _say_lines(self) -> None:
         """Print what the console sink has to say."""
         if self.sinks is None:
@@ -281,7 +298,7 @@ def _settle(refs: list[Any]) -> None:
         sys.stderr.write(f"warning: {e}\n")
 
 
-def up(settings: Settings, options: UpOptions) -> None:
+def up(settings: Settings, options: UpOptions, read: Callable[[], Settings]) -> None:
     """Run the system until Ctrl-C."""
     Path(settings.data_dir).mkdir(parents=True, exist_ok=True)
-    Up(settings, options).run()
+    Up(settings, options, read).run()

@@ -59,8 +59,8 @@ SECRET = ("polygon.api_key", "database_url", "redis_url", "sinks.webhook.secret"
 
 # keys a running process takes over at once; every other needs a restart
 SAFE = (
-    *("universe.min_price", "universe.min_dollar_volume", "universe.watchlists", "universe.mutes"),
-    *("budget.", "notifications.", "sinks.console.", "sinks.webhook.", "detectors.", "retention_days"),
+    *("universe.min_price", "universe.watchlists", "universe.mutes"),
+    *("budget.", "notifications.", "sinks.console.bars", "detectors."),
 )
 # a kind switched on needs its norms warmed up, a pair its history
 UNSAFE_ENDINGS = (".enabled", ".pairs")

@@ -35,12 +35,8 @@ class SymbolGroup:
 
     def __init__(self, shape: SeriesShape, config: DetectionConfig, *, is_primary: bool = True) -> None:
         self.shape = shape
-        self.config = config
         self.is_primary = is_primary
-        self.every = Judge(config.detectors(), config, shape.window_s)
-        spending = config.detectors() if is_primary else ()
-        self.own = Judge(tuple(d for d in spending if not d.at_close), config, shape.window_s)
-        self.closing = Judge(tuple(d for d in spending if d.at_close), config, shape.window_s)
+        self.configure(config)
         idle = () if config.min_dollar_volume > 0.0 else ("turnover",)
         self.features = FeatureState(shape, only=tuple(f for f in FAMILIES if f not in idle))
         self.row_of = np.full(0, -1, dtype=np.int64)
@@ -52,6 +48,14 @@ class SymbolGroup:
         self.shock = raising.no_shock()
         self.totals: dict[int, list[float]] = {}
         self.scales: dict[int, float] = {}
+
+    def configure(self, config: DetectionConfig) -> None:
+        """Judge by these settings from the next bar on; norms and newest bars stay."""
+        self.config = config
+        self.every = Judge(config.detectors(), config, self.shape.window_s)
+        spending = config.detectors() if self.is_primary else ()
+        self.own = Judge(tuple(d for d in spending if not d.at_close), config, self.shape.window_s)
+        self.closing = Judge(tuple(d for d in spending if d.at_close), config, self.shape.window_s)
 
     def rows(self, slots: I32) -> I64:
         """Give the rows of slots, opening new ones."""

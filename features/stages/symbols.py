@@ -31,6 +31,12 @@ class Symbols:
             self.groups[bar_s] = SymbolGroup(shape, self.config, is_primary=bar_s == self.primary_bar_s)
         return self.groups[bar_s]
 
+    def configure(self, config: DetectionConfig) -> None:
+        """Judge by these settings from the next bar on."""
+        self.config = config
+        for group in self.groups.values():
+            group.configure(config)
+
     @property
     def primary(self) -> SymbolGroup:
         """The group that spends the budget."""

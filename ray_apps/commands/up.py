@@ -5,12 +5,15 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ray_apps.commands.common import ConfigFile, DataDir, load
 from ray_apps.errors import UsageError
+
+if TYPE_CHECKING:
+    from ray_apps.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,11 @@ def up(
     Example: tapewatch up --source synthetic --speed 60 --symbols 500
     """
     flags = {"simulator__speed": speed, "simulator__symbols": symbols, "simulator__seed": seed}
-    settings = load(config, data_dir, source=source, http__port=http_port, **flags)
+
+    def read() -> Settings:
+        return load(config, data_dir, source=source, http__port=http_port, **flags)
+
+    settings = read()
     options = UpOptions(
         source=_checked(settings.chosen_source),
         speed=settings.simulator.speed,
@@ -74,7 +81,7 @@ def up(
     export({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_urlsafe(32), "OMP_NUM_THREADS": "1"})
     from ray_apps import app
 
-    app.up(settings, options)
+    app.up(settings, options, read)
 
 
 def _checked(source: str) -> str:

@@ -73,6 +73,11 @@ class DeskService:
         self._desk: Desk | None = None
         self._conn: Conn | None = None
 
+    def configure(self, config: DetectionConfig, telling: Telling) -> None:
+        """Merge and tell by these settings from the next window on."""
+        self.config, self.telling = config, telling
+        self._desk = None  # made anew from the stored episodes
+
     async def settle(self, ctx: Contexts, epoch: int) -> DeskReport:
         """Settle every stored anomaly up to the window's end; safe to call again.
 

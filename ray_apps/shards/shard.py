@@ -7,7 +7,7 @@ committed. Starting and recovering are one path: the newest checkpoint, then the
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +127,11 @@ class SymbolShard:
         self.called.update(row.kind for row in outcome.anomalies.values() if row.state != "retracted")
         peaks = {d: (p, n) for d, (p, n) in self.symbols.primary.take_totals().items()}
         return Ack(message.seq, len(outcome.anomalies), peaks)
+
+    def configure(self, detection: DetectionConfig) -> None:
+        """Judge by these settings from the next message on."""
+        self.config = replace(self.config, detection=detection)
+        self.symbols.configure(detection)
 
     def open(self, opened: tuple[Opened, ...]) -> None:
         """Learn the names of new slots."""
