@@ -3,11 +3,12 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from features.market.types import F64
+from features.market.types import F64, I32, I64
 from features.stages.group import Observed
 from ray_apps.metrics import SCORE, SHADOW_LOST, SHADOW_P, MetricSet
 from ray_apps.scoring.scorer import Scored, Served
@@ -17,11 +18,27 @@ LOG = logging.getLogger(__name__)
 TIMEOUT_S = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows to score: of which series, their bars' window starts (UTC ns), the features; [N], [N], [N, F]."""
+
+    slot: I32
+    ts: I64
+    x: F64
+
+
 class Call(Protocol):
     """Scores rows [N, F] with a model, elsewhere."""
 
     def __call__(self, model: str, x: F64) -> Awaitable[Scored]:
         """Give scores and p-values."""
+
+
+class Keep(Protocol):
+    """Takes the scores [N] a model gave a batch."""
+
+    def __call__(self, model: str, batch: Batch, score: F64) -> None:
+        """Remember them; decide nothing."""
 
 
 class Shadow:
@@ -30,24 +47,26 @@ class Shadow:
     One call is in flight at most; while it is, only the newest batch of each model waits. Nothing is ever raised.
     """
 
-    def __init__(self, models: Iterable[Served], call: Call, metrics: MetricSet, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self, models: Iterable[Served], call: Call, metrics: MetricSet, keep: Keep, timeout_s: float = TIMEOUT_S
+    ) -> None:
         self._models = tuple(models)
         self._call = call
         self._metrics = metrics
+        self._keep = keep
         self._timeout_s = timeout_s
-        self._waiting: dict[str, F64] = {}
+        self._waiting: dict[str, Batch] = {}
         self._task: asyncio.Task[None] | None = None
 
     def offer(self, seen: Sequence[Observed]) -> None:
         """Take what one message showed; returns at once, copies the rows."""
         for model in self._models:
-            parts = [o.seen.x for o in seen if o.block.bar_s == model.bar_s]
-            rows = [x.reshape(-1, x.shape[-1]) for x in parts]
-            if not sum(map(len, rows)):
+            batch = _batch([o for o in seen if o.block.bar_s == model.bar_s and len(o.block.slot)])
+            if batch is None:
                 continue
             if model.name in self._waiting:
                 self._lose(model.name, "superseded")
-            self._waiting[model.name] = np.concatenate(rows)
+            self._waiting[model.name] = batch
         if self._waiting and (self._task is None or self._task.done()):
             self._task = asyncio.create_task(self._run())
 
@@ -63,11 +82,12 @@ class Shadow:
             model = next(iter(self._waiting))
             await self._score(model, self._waiting.pop(model))
 
-    async def _score(self, model: str, x: F64) -> None:
+    async def _score(self, model: str, batch: Batch) -> None:
         try:
             async with asyncio.timeout(self._timeout_s):
-                scored = await self._call(model, x)
+                scored = await self._call(model, batch.x)
             self._count(model, scored)
+            self._keep(model, batch, scored.score)
         except TimeoutError:
             self._lose(model, "timeout")
         except Exception:  # whatever becomes of the deployment, the path goes on
@@ -81,3 +101,11 @@ class Shadow:
 
     def _lose(self, model: str, reason: str) -> None:
         self._metrics.inc(SHADOW_LOST, model=model, reason=reason)
+
+
+def _batch(seen: Sequence[Observed]) -> Batch | None:
+    """Join live blocks, of one row each; None where there is none."""
+    if not seen:
+        return None
+    slot, ts = np.concatenate([o.block.slot for o in seen]), np.concatenate([o.block.ts[-1] for o in seen])
+    return Batch(slot, ts, np.concatenate([o.seen.x[-1] for o in seen]))

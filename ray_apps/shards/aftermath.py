@@ -12,6 +12,7 @@ from features.market.types import F64, I64, NS_PER_MS, Bool, Series
 from features.stages.group import Observed
 from ray_apps import metrics
 from ray_apps.metrics import MetricSet, Snapshot
+from ray_apps.scoring.shadow import Batch
 from ray_apps.shards.shard import SymbolShard
 from ray_apps.sinks.base import SinkUnavailableError
 from ray_apps.sinks.redis_sink import Latest, RedisCache
@@ -34,6 +35,7 @@ class Aftermath:
         self.bars: F64 = np.zeros((0, len(BAR)))
         self.x: F64 = np.zeros((0, len(catalog.CATALOG)))
         self.is_new: Bool = np.zeros(0, dtype=np.bool_)
+        self.models: dict[str, F64] = {}
 
     def take(self, seen: list[Observed], n_anomalies: dict[str, int]) -> None:
         """Note what a message showed; cheap, once per message."""
@@ -50,6 +52,15 @@ class Aftermath:
         columns = (o.block.ts, o.block.open, o.block.high, o.block.low, o.block.close, o.block.volume, o.block.trades)
         self.bars[slots] = np.stack([c[-1] for c in columns], axis=1)
         self.is_new[slots] = True
+        for said in self.models.values():
+            said[slots] = np.nan
+
+    def note(self, model: str, batch: Batch, score: F64) -> None:
+        """Take a fitted detector's scores [N] of bars that are still the newest of their series."""
+        is_newest = self.bars[batch.slot, 0] == batch.ts
+        said = self.models.setdefault(model, np.full(len(self.is_new), np.nan))
+        said[batch.slot[is_newest]] = score[is_newest]
+        self.is_new[batch.slot[is_newest]] = True
 
     def _grow(self, n: int) -> None:
         if n > len(self.is_new):
@@ -57,6 +68,7 @@ class Aftermath:
             self.bars = np.concatenate([self.bars, np.zeros((room, len(BAR)))])
             self.x = np.concatenate([self.x, np.full((room, self.x.shape[1]), np.nan)])
             self.is_new = np.concatenate([self.is_new, np.zeros(room, dtype=np.bool_)])
+            self.models = {name: np.concatenate([v, np.full(room, np.nan)]) for name, v in self.models.items()}
 
     async def run(self, send: Callable[[Snapshot], Awaitable[None]]) -> None:
         """Bring the cache and the hub up to date every second, until cancelled; failures are counted only."""
@@ -85,6 +97,7 @@ class Aftermath:
         bar["ts"] = int(self.bars[slot, 0]) // NS_PER_MS
         features = {n: _number(v) for n, v in zip(catalog.NAMES, self.x[slot].tolist(), strict=True)}
         said = {k: _number(v) for k, v in zip(KINDS, scores.tolist(), strict=True) if v == v}
+        said |= {name: float(v[slot]) for name, v in self.models.items() if v[slot] == v[slot]}
         return Latest(series.asset_class.value, series.symbol, series.bar_s, bar, features, said)
 
 

@@ -14,7 +14,7 @@ from features.stages.group import Observed
 from features.stages.symbols import Symbols
 from ray_apps import metrics as m
 from ray_apps.scoring.scorer import Scored, Scorer, Served
-from ray_apps.scoring.shadow import Shadow
+from ray_apps.scoring.shadow import Batch, Shadow
 from tests.support.builders import Scene, block
 from tests.support.eventually import eventually
 from tests.support.forests import forest
@@ -65,7 +65,11 @@ def seen(n: int, bar_s: int = 60) -> Observed:
 
 def shadow(scorer: Callable[..., Awaitable[Scored]], timeout_s: float = 30.0, models: tuple[Served, ...] = MODELS):
     own = m.MetricSet("shard-stocks-0", "1")
-    return Shadow(models, scorer, own, timeout_s), own
+    return Shadow(models, scorer, own, keep, timeout_s), own
+
+
+def keep(model: str, batch: Batch, score: np.ndarray) -> None:
+    assert len(batch.slot) == len(batch.ts) == len(batch.x) == len(score)
 
 
 def lost(own: m.MetricSet) -> dict[str, float]:
@@ -201,7 +205,24 @@ def test_the_rows_are_copied() -> None:
         s, _ = shadow(scorer)
         one = seen(1)
         s.offer([one])
-        assert not np.shares_memory(s._waiting[NAME], one.seen.x)
+        assert not np.shares_memory(s._waiting[NAME].x, one.seen.x)
+        await s.stop()
+
+    run(work())
+
+
+def test_scores_are_kept_with_their_bars() -> None:
+    async def work() -> None:
+        kept = []
+        own = m.MetricSet("shard-stocks-0", "1")
+        s = Shadow(MODELS, FakeScorer(), own, lambda model, batch, score: kept.append((model, batch, score)))
+        one, two = seen(3), seen(2)
+        s.offer([one, two])
+        await eventually(lambda: kept)
+        ((model, batch, score),) = kept
+        assert (model, batch.slot.tolist(), score.tolist()) == (NAME, [0, 1, 2, 0, 1], [0.4] * 5)
+        np.testing.assert_array_equal(batch.ts, np.concatenate([one.block.ts[0], two.block.ts[0]]))
+        np.testing.assert_array_equal(batch.x, np.concatenate([one.seen.x[0], two.seen.x[0]]))
         await s.stop()
 
     run(work())
