@@ -22,6 +22,7 @@ from ray_apps.commands.up import UpOptions
 from ray_apps.errors import UsageError
 from ray_apps.ingest.config import FeedConfig
 from ray_apps.ingest.plan import WarmPlan
+from ray_apps.local.process import LocalError
 from ray_apps.local.stack import Stack
 from ray_apps.local.start import Start, start_of
 from ray_apps.reload import ConfigWatch
@@ -87,6 +88,7 @@ class Up:
                 while not self.is_stopping:
                     self._look()
                     self._reload()
+                    self._mend(stack)
                     time.sleep(LOOK_S)
             finally:
                 self._end()
@@ -206,6 +208,14 @@ class Up:
             self.connected_at = time.monotonic()
             for handle in (s for shards in self.shards.values() for s in shards):
                 handle.connect_scorer.remote()
+
+    def _mend(self, stack: Stack) -> None:
+        """Start the database or the cache again if it died: the feeds keep what comes meanwhile."""
+        try:
+            for name in stack.mend():
+                self.screen.where(name, "had died, started again")
+        except LocalError as e:
+            self.screen.where("local", str(e))
 
     def _reload(self) -> None:
         """Bring a changed config file to the actors."""

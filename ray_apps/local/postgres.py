@@ -110,6 +110,15 @@ class LocalPostgres:
             raise
         return self
 
+    def mend(self) -> bool:
+        """Start the server again where it died, at the same address; say whether it had."""
+        if self._child is None or self._child.is_running():
+            return False
+        self._child.stop()
+        self._stop_orphan()
+        self._start()
+        return True
+
     def stop(self) -> None:
         """Stop the server, waiting for its last checkpoint; harmless when it is not running."""
         try:

