@@ -186,7 +186,7 @@ class BarOut(Out):
     low: float = Field(examples=[244.8])
     close: float = Field(examples=[245.09])
     volume: Number = Field(examples=[1097.0], description="null where the venue did not say.")
-    vwap: Number = Field(examples=[245.02])
+    vwap: Number = Field(default=None, examples=[245.02])
     trades: Number = Field(examples=[31.0])
     revision: int = Field(default=0, examples=[0], description="How often the venue changed it.")
 

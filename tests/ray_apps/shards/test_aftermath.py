@@ -1,0 +1,101 @@
+"""What the cache is told after a message: bars, features and scores, those of the models beside the path too."""
+
+import asyncio
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from features.catalog import NAMES
+from features.decisions.config import DetectionConfig
+from features.market.types import AssetClass, Series
+from features.stages.group import Observed
+from ray_apps.api.http import _cached
+from ray_apps.metrics import MetricSet
+from ray_apps.scoring.shadow import Batch
+from ray_apps.shards.aftermath import Aftermath
+from ray_apps.shards.messages import Opened
+from ray_apps.shards.shard import ShardConfig, SymbolShard
+from ray_apps.sinks.redis_sink import Latest
+from tests.support.builders import Scene, block, rows_of
+
+STOCKS, MODEL = AssetClass.STOCKS, "isolation_forest.stocks.60s"
+SCENE = Scene(STOCKS, n_symbols=3, n_windows=3, missing=0.0, bursts=0, shocks=0, faults=0)
+
+
+@dataclass
+class FakeCache:
+    """Keeps the newest row of each key."""
+
+    rows: dict[str, Latest] = field(default_factory=dict)
+    n_put: int = 0
+
+    async def put(self, rows: list[Latest]) -> None:
+        self.n_put += len(rows)
+        self.rows.update((r.symbol, r) for r in rows)
+
+
+class Place:
+    """An aftermath and three series whose bars come one row after the other."""
+
+    def __init__(self) -> None:
+        config = ShardConfig(STOCKS, 0, 1, 60, "trades", "", Path(), DetectionConfig(), {})
+        self.shard = SymbolShard(config)
+        self.shard.open(tuple(Opened(i, Series(STOCKS, f"S{i}", 60)) for i in range(3)))
+        self.cache = FakeCache()
+        self.after = Aftermath(self.shard, self.cache, MetricSet("shard", "1"))  # type: ignore[arg-type]
+        self.bars = block(SCENE)
+
+    def show(self, t: int) -> Observed:
+        observed = self.shard.symbols.observe(rows_of(self.bars, slice(t, t + 1)))
+        self.after.take([observed], {})
+        return observed
+
+    def publish(self) -> dict[str, Latest]:
+        asyncio.run(self.after._publish())
+        return self.cache.rows
+
+
+@pytest.fixture
+def place() -> Place:
+    return Place()
+
+
+def batch(o: Observed) -> Batch:
+    return Batch(o.block.slot, o.block.ts[-1], o.seen.x[-1])
+
+
+def test_what_is_put_is_what_the_gateway_gives(place: Place) -> None:
+    place.show(0)
+    place.after.note(MODEL, batch(place.show(1)), np.array([0.4, np.nan, 0.6]))
+    rows = place.publish()
+    outs = [_cached(rows[f"S{i}"]) for i in range(3)]
+    assert [o.scores.get(MODEL) for o in outs if o] == [0.4, None, 0.6]
+    assert outs[0] is not None
+    assert outs[0].bar.close == place.bars.close[1, 0]
+    assert set(outs[0].features) == set(NAMES)
+
+
+def test_scores_of_a_bar_that_is_no_longer_the_newest_are_left_out(place: Place) -> None:
+    old = batch(place.show(0))
+    place.show(1)
+    place.after.note(MODEL, old, np.full(3, 0.9))
+    assert all(MODEL not in (row.scores or {}) for row in place.publish().values())
+
+
+def test_a_new_bar_takes_the_old_scores_away(place: Place) -> None:
+    place.after.note(MODEL, batch(place.show(0)), np.full(3, 0.9))
+    assert place.publish()["S1"].scores == {MODEL: 0.9}
+    place.show(1)
+    assert MODEL not in (place.publish()["S1"].scores or {})
+
+
+def test_scores_that_come_after_the_bar_was_put_are_put_too(place: Place) -> None:
+    observed = place.show(0)
+    place.publish()
+    place.after.note(MODEL, batch(observed), np.full(3, 0.9))
+    assert place.publish()["S2"].scores == {MODEL: 0.9}
+    assert place.cache.n_put == 6
+    place.publish()
+    assert place.cache.n_put == 6
