@@ -57,6 +57,8 @@ $(VENV)/.installed: requirements-build.lock requirements.lock pyproject.toml | $
 	@$(LOCKED) -r requirements-build.lock -r requirements.lock
 	@$(PIP) --no-deps --no-build-isolation --editable .
 	@$(COMPILE)
+	@echo "Compiling the numeric kernels (half a minute the first time)"
+	@$(BIN)/tapewatch warm
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock

@@ -14,12 +14,12 @@ START_NS = 1_741_008_600 * NS_PER_S
 
 def warm(asset_class: AssetClass, bar_s: int = 60) -> None:
     """Fold a made-up market through all stages as history and live do: blocks, batches, revisions, closes."""
-    for n in (4, 1):
+    for n, rules in ((4, DetectionConfig()), (1, DetectionConfig(min_dollar_volume=1.0))):
         b = _block(n, WARMUP + 10, max(bar_s, 60))
         table = SlotTable(asset_class)
         for i in range(n):
             table.slot(f"S{i}", b.bar_s)
-        engine = Engine(table, b.bar_s, asset_class.activity, DetectionConfig())
+        engine = Engine(table, b.bar_s, asset_class.activity, rules)
         t = len(b.ts) - 1
         for _ in engine.fold(rows_of(b, slice(0, t))):
             pass

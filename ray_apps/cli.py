@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from ray_apps.commands import anomalies, bench, check, config, db, simulate, tail, up, version
+from ray_apps.commands import anomalies, bench, check, config, db, simulate, tail, up, version, warm
 from ray_apps.errors import UserError
 from training import cli as training
 
@@ -28,6 +28,7 @@ app.command()(tail.tail)
 app.command()(bench.bench)
 app.add_typer(db.app, name="db")
 app.command()(version.version)
+app.command(hidden=True)(warm.warm)
 
 
 def main() -> None:

@@ -1,0 +1,30 @@
+"""`tapewatch warm`: compile what is compiled at first use, so that the first `up` need not."""
+
+from __future__ import annotations
+
+import typer
+
+
+def warm() -> None:
+    """Compile the numeric kernels and keep them on disk; `make install` does it once.
+
+    Example: tapewatch warm
+    """
+    import time
+
+    import numpy as np
+
+    from features.catalog import CATALOG
+    from features.market.polygon import parse
+    from features.market.types import AssetClass, SlotTable
+    from features.warm import warm as warm_engine
+    from ray_apps.bench.parse import frames
+    from ray_apps.scoring.models import shipped
+
+    start = time.monotonic()
+    for asset_class in (AssetClass.STOCKS, AssetClass.CRYPTO):
+        warm_engine(asset_class)
+    parse(frames(3)[0], SlotTable(AssetClass.STOCKS), 0, 0)
+    for detector in shipped().values():
+        detector.score(np.zeros((1, len(CATALOG))))
+    typer.echo(f"kernels ready after {time.monotonic() - start:.0f} s")
