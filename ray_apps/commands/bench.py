@@ -11,7 +11,6 @@ import typer
 
 from ray_apps.commands.common import Json, echo_json
 from ray_apps.errors import UsageError
-from ray_apps.settings import export
 
 NAMES = ("parse", "replay", "memory", "start", "burst", "sustained")
 
@@ -51,6 +50,8 @@ def bench(
 def _run(name: str) -> Callable[..., Mapping[str, Any]]:
     """Give a bench; those on Ray are imported when Ray has been told its token."""
     if name in ("burst", "sustained"):
+        from ray_apps.settings import export
+
         export({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_urlsafe(32), "OMP_NUM_THREADS": "1"})
     run: Callable[..., Mapping[str, Any]] = import_module(f"ray_apps.bench.{name}").run
     return run
