@@ -75,6 +75,8 @@ def test_one_command_shows_the_tape_and_its_anomaly_and_a_second_run_goes_on(tmp
         base = f"http://127.0.0.1:{port}"
         assert httpx.get(f"{base}/healthz").status_code == 200
         eventually_sync(lambda: httpx.get(f"{base}/readyz", timeout=10).status_code == 200, 30)
+        shadow = "tapewatch_shadow_p_value_count"
+        eventually_sync(lambda: shadow in httpx.get(f"{base}/metrics", timeout=10).text, START_S)
         rows = httpx.get(f"{base}/v1/anomalies", params={"symbol": "AAPL"}, timeout=10).json()["items"]
         assert rows[0]["kind"] == "burst_up"
         assert (
