@@ -1,12 +1,12 @@
 """The actors: plain classes made remote, with every option in this one file."""
 
 import asyncio
+import gc
 import logging
 import secrets
 import time
 from collections.abc import Awaitable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +16,13 @@ from features.block import BarBlock
 from features.decisions.config import DetectionConfig
 from features.market.types import AssetClass
 from features.stages.context import Contexts
-from ray_apps.config import HttpConfig
+from ray_apps.errors import causes
 from ray_apps.ingest.counting import FeedCounts
 from ray_apps.ingest.plan import FeedPlan
 from ray_apps.ingest.receipts import Receipt
 from ray_apps.ingest.service import FeedService
 from ray_apps.metrics import Hub, MetricSet, Snapshot
+from ray_apps.plans import GatewayPlan
 from ray_apps.scoring.shadow import Shadow
 from ray_apps.shards import recovery
 from ray_apps.shards.aftermath import Aftermath
@@ -42,6 +43,8 @@ LOG = logging.getLogger(__name__)
 
 NAMESPACE = "tapewatch"
 COUNT_S = 2.0
+SAVE_AFTER_S = 1.0
+"""From the message that makes a checkpoint due to its copying: within a minute most is quiet by then."""
 CALL_S = 90.0
 """A call to an actor may take a whole recovery; beyond this it is given up and made again."""
 
@@ -73,6 +76,7 @@ class ShardActor:
         self.after = Aftermath(self.shard, cache, MetricSet(config.name, secrets.token_hex(4)))
         self.shadow: Shadow | None = None
         self._task: asyncio.Task[None] | None = None
+        self._saving: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
 
     async def connect_scorer(self) -> None:
@@ -109,6 +113,7 @@ class ShardActor:
             await recovery.fold_stored(self.shard)
             await recovery.save(self.shard)
             self.has_state = True
+            gc.freeze()  # what is there now stays: a collection in the middle of a burst need not look at it
             return self.shard.applied_seq
 
     async def apply(self, message: Message) -> Ack:
@@ -124,12 +129,14 @@ class ShardActor:
             if self._task is None:
                 self._task = asyncio.create_task(self.after.run(count))
             self.after.take(self.shard.seen, dict(self.shard.called))
-            if self.shadow is not None:
-                self.shadow.offer(self.shard.seen)
+            due = self.after.due(message, self.shard.seen)
+            if self.shadow is not None and due:
+                self.shadow.offer(due)
             self.shard.seen.clear()
             self.shard.called.clear()
             if time.monotonic() - self.saved_at > self.checkpoint_s:
-                await self._save()
+                self.saved_at = time.monotonic()
+                self._saving = asyncio.create_task(self._save_later())
             return ack
 
     async def configure(self, detection: DetectionConfig) -> None:
@@ -146,6 +153,15 @@ class ShardActor:
         with suppress(Exception):
             await recovery.save(self.shard)
         self.saved_at = time.monotonic()
+
+    async def _save_later(self) -> None:
+        """Write a checkpoint; nobody waits for the disk."""
+        await asyncio.sleep(SAVE_AFTER_S)
+        async with self._lock:
+            state = recovery.copied(self.shard)
+        if state is not None:
+            with suppress(Exception):
+                await recovery.write(state)
 
     async def _recover(self) -> None:
         if not self.is_recovered:
@@ -216,7 +232,7 @@ class FeedActor:
         try:
             await self.service.run()
         except BaseException as e:
-            self.error = "; ".join(_causes(e))
+            self.error = "; ".join(causes(e))
             self.is_fatal = "FatalFeedError" in self.error
             LOG.exception("feed ended")
 
@@ -233,10 +249,6 @@ class FeedActor:
         if self.service.watch is not None:
             self.service.watch.market.budget = detection.budget
 
-    async def bursts(self, after: int) -> list[float]:
-        """Give the seconds from last byte to commit of the windows closed from number `after` on."""
-        return self.service.bursts(after)
-
     async def receipts(self, after_ns: int) -> list[Receipt]:
         """Give the messages stored after a time, UTC ns."""
         return [r for r in self.service.receipts if r.stored_ns > after_ns]
@@ -244,10 +256,9 @@ class FeedActor:
     async def look(self, after: int) -> dict[str, Any]:
         """Give status, counters and the bars numbered from `after` on."""
         s = self.service
-        stats = s.stats()
         return {
             "status": s.status, "detail": s.detail, "error": self.error, "is_fatal": self.is_fatal,
-            "n_bars": s.n_bars, "stats": stats, "on_way": s.watch.router.n_bars if s.watch else 0,
+            "n_bars": s.n_bars, "stats": s.stats(), "on_way": s.watch.router.n_bars if s.watch else 0,
             "bars": [b for b in s.tail if b[0] >= after],
         }  # fmt: skip
 
@@ -296,29 +307,6 @@ class SinkActor:
         return self.hub.render()
 
 
-@dataclass(frozen=True, slots=True)
-class GatewayPlan:
-    """What the HTTP gateway is told."""
-
-    dsn: str
-    redis_url: str
-    http: HttpConfig
-
-
-def _gateway(plan: GatewayPlan) -> "FastAPI":
-    """Make the gateway's application inside its replica."""
-    from ray_apps.api.http import create_app
-    from ray_apps.api.live import live_deps
-    from ray_apps.sinks.redis_sink import RedisCache
-    from ray_apps.store.reader import Reader
-
-    async def metrics() -> str:
-        return str(await call(named("sinks").metrics.remote()))
-
-    cache = RedisCache(plan.redis_url)
-    return create_app(live_deps(Reader(plan.dsn), cache, plan.redis_url, plan.http, metrics))
-
-
 def run_gateway(plan: GatewayPlan) -> None:
     """Start Serve with the gateway; returns when it answers."""
     from ray import serve
@@ -330,8 +318,13 @@ def run_gateway(plan: GatewayPlan) -> None:
         logging_config={"log_level": "WARNING", "enable_access_log": False},
     )
 
+    async def metrics() -> str:
+        return str(await call(named("sinks").metrics.remote()))
+
     def build() -> "FastAPI":  # Serve tells a builder from an application by its being a plain function
-        return _gateway(plan)
+        from ray_apps.api.gateway import application
+
+        return application(plan, metrics)
 
     made = serve.deployment(name="gateway", **GATEWAY_OPTIONS)(serve.ingress(build)())
     serve.run(made.bind(), name="tapewatch", route_prefix="/")
@@ -361,6 +354,11 @@ def stop_gateway() -> None:
     serve.shutdown()
 
 
+def wait(ref: Any) -> Any:
+    """Wait for a remote call from outside the actors."""
+    return ray.get(ref, timeout=CALL_S)
+
+
 async def count(snapshot: Snapshot) -> None:
     """Send a process's metrics to the hub; there is none before the sinks are up."""
     await call(named("sinks").count.remote(snapshot))
@@ -379,12 +377,6 @@ async def call(ref: Awaitable[Any]) -> Any:
             return await ref
     except ray.exceptions.RayTaskError as e:
         raise (e.cause if isinstance(e.cause, Exception) else e) from None
-
-
-def _causes(e: BaseException) -> list[str]:
-    if isinstance(e, BaseExceptionGroup):
-        return [text for inner in e.exceptions for text in _causes(inner)]
-    return [f"{type(e).__name__}: {e}" if str(e) else type(e).__name__]
 
 
 def remote_shard(config: ShardConfig, checkpoint_s: float) -> Any:

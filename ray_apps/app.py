@@ -244,7 +244,7 @@ class Up:
         """Start the gateway beside the tape: it takes longer than all the rest."""
         started, http = time.monotonic(), self.settings.http
         try:
-            actors.run_gateway(actors.GatewayPlan(ground.dsn, ground.redis_url, http))
+            actors.run_gateway(plans.GatewayPlan(ground.dsn, ground.redis_url, http))
         except Exception as e:
             if not self.is_stopping:
                 self.screen.where("http", f"did not start: {e}; is port {http.port} taken? see --http-port")

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from features.catalog import schema_hash
 from features.market.calendar import Sessions
 from features.market.types import AssetClass
+from ray_apps.config import HttpConfig
 from ray_apps.ingest.config import FeedConfig
 from ray_apps.ingest.plan import FeedPlan, WarmPlan
 from ray_apps.ingest.tiers import entitlement
@@ -17,6 +19,15 @@ from ray_apps.shards.shard import ShardConfig
 from ray_apps.shards.telling import Telling
 
 SIMULATOR_KEY = "sim-advanced"
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayPlan:
+    """What the HTTP gateway is told."""
+
+    dsn: str
+    redis_url: str
+    http: HttpConfig
 
 
 def primary_bar_s(settings: Settings) -> int:

@@ -28,8 +28,9 @@ from ray_apps.store.connect import connect
 BARS = 11_000
 SYMBOLS = 11_600
 """Thin names miss minutes: of so many stocks more than `BARS` print in every minute of a session."""
-FIRST = 3
-"""Bursts before the measured ones: connections, pages and partitions are touched for the first time."""
+FIRST = 12
+"""Bursts before the measured ones: connections and pages are touched for the first time, and who prints every minute
+is learnt."""
 BURST_S = 20.0
 REST_S = 1.0
 """From a burst's commit to the next burst: what follows a commit ends meanwhile, as it does within a minute."""
@@ -182,4 +183,5 @@ async def _state(running: System) -> tuple[Market, Symbols]:
     assert stored is not None
     stored.arrays.pop("watch.newest_ts")
     market.restore(stored.arrays)
+    market.grow(SYMBOLS)
     return market, shard.symbols

@@ -80,7 +80,7 @@ def run(minutes: float = 10.0, warm_days: int = 1, symbols: int = SYMBOLS) -> di
         _play(running, pace, Seen(), SETTLE_S)
         _play(running, pace, seen, minutes * 60)
         drained_s = _drain(running)
-        stats = running.seen()["stats"]
+        stats = running.counters()["stats"]
         n_stored = asyncio.run(_count(running))
         memory = actor_bytes()
     n_received = stats.bars
@@ -99,7 +99,7 @@ def _play(running: System, pace: Pace, seen: Seen, seconds: float) -> None:
     """Let the market run for so long, at a pace at which nothing is lost."""
     began, looked = time.monotonic(), float("-inf")
     while (now := time.monotonic() - began) < seconds:
-        state = running.seen()
+        state = running.counters()
         stats, on_way = state["stats"], state["on_way"]
         market = running.steer("/admin/clock", speed=pace.speed)
         behind = (market["now_ms"] / 1e3 - stats.newest_ns / NS_PER_S - 5.0) / pace.speed if stats.newest_ns else 0.0
@@ -117,7 +117,7 @@ def _drain(running: System) -> float:
     running.steer("/admin/clock", speed=STANDING)
     began, last = time.monotonic(), -1
     while time.monotonic() - began < DRAIN_S:
-        state = running.seen()
+        state = running.counters()
         stats = state["stats"]
         if stats.bars == last and not (stats.queue_frames or stats.queue_bars or state["on_way"]):
             return time.monotonic() - began

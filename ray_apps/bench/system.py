@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import ray
 
 from features.market.types import AssetClass
+from ray_apps import actors
 from ray_apps.app import Ground, Up
 from ray_apps.commands.up import UpOptions
 from ray_apps.ingest.config import FeedConfig
@@ -28,6 +28,8 @@ STANDING = 1e-9
 """Speed of a market that only moves when it is told to."""
 START_S = 900.0
 LOOK_S = 0.5
+CONNECT_S = 20.0
+"""What a shard takes to load Serve's client, on a busy machine."""
 SEED = 7
 
 
@@ -56,6 +58,7 @@ class System(Up):
         self.screen = _Aside()
         self.warm_days = warm_days
         self.n_anomalies = 0
+        self.has_ray = False
         self.admin = httpx.Client(timeout=120)
 
     def _feeds(self, stack: Stack, start: Start) -> dict[AssetClass, FeedConfig]:
@@ -70,6 +73,11 @@ class System(Up):
         plan = super()._warm(start)
         return replace(plan, days=self.warm_days) if plan is not None and self.warm_days else None
 
+    def _ray(self) -> None:
+        if not self.has_ray:
+            super()._ray()
+        self.has_ray = True
+
     @property
     def feed(self) -> Any:
         """The feed's actor."""
@@ -82,13 +90,16 @@ class System(Up):
         return self.ground
 
     def begin(self, stack: Stack) -> None:
-        """Start, and wait until the feed is live."""
+        """Start, and wait until the feed is live; Ray first, since it gives up when a large tape takes its cores."""
+        self._ray()
         self._start(stack)
         self._until(lambda: self.told.get(STOCKS) == "live", "the feed to be live")
 
     def complete(self) -> None:
-        """Wait until sinks and gateway, which come after the first bars, are up."""
-        self._until(lambda: self.is_gateway_up, "the gateway to answer")
+        """Wait until what comes after the first bars is up: sinks, gateway, scorer and the shards' way to it."""
+        self._until(lambda: self.is_gateway_up and self.is_scorer_up, "the gateway to answer")
+        ended = time.monotonic() + CONNECT_S
+        self._until(lambda: time.monotonic() > ended, "the shards to find the scorer")
 
     def _until(self, is_so: Any, what: str) -> None:
         deadline = time.monotonic() + START_S
@@ -113,12 +124,12 @@ class System(Up):
 
     def receipts(self, after_ns: int) -> list[Receipt]:
         """Give what was stored after a time."""
-        found: list[Receipt] = ray.get(self.feed.receipts.remote(after_ns), timeout=60)
+        found: list[Receipt] = actors.wait(self.feed.receipts.remote(after_ns))
         return found
 
-    def seen(self) -> dict[str, Any]:
+    def counters(self) -> dict[str, Any]:
         """Give the feed's counters."""
-        found: dict[str, Any] = ray.get(self.feed.look.remote(2**62), timeout=60)
+        found: dict[str, Any] = actors.wait(self.feed.look.remote(2**62))
         return found
 
     def end(self) -> None:

@@ -77,7 +77,7 @@ class FeedConfig:
     queue_frames: int = 20_000
     queue_bytes: int = 64 * 2**20
     queue_bars: int = 200_000
-    flush_s: float = 0.02
+    flush_s: float = 0.005
     flush_bars: int = 4_096
     chunk_items: int = 500
     chunk_bytes: int = 16 * 2**10

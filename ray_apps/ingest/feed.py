@@ -100,6 +100,10 @@ class Feed:
         self._link.stop()
         await self._ended.wait()
 
+    def has_more(self) -> bool:
+        """Say whether frames or bars are received and not delivered yet."""
+        return bool(self._bars.bars or len(self._frames))
+
     def stats(self) -> FeedStats:
         """Give the counters as they are now."""
         oldest = self._frames.oldest

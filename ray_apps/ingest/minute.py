@@ -32,8 +32,16 @@ class Completeness:
         self._usual_here = 0
 
     def arrive(self, slots: I32, end: int, now_s: float) -> None:
-        """Note bars of the window ending at `end`; the caller closed any older window first."""
+        """Note bars of the window ending at `end`; the caller closed any older window first.
+
+        Who comes just too late still prints in every window, and must be waited for in the next.
+        """
         if end <= self.closed_to:
+            if end == self.closed_to and not self.end:
+                self._grow(int(slots.max(initial=-1)) + 1)
+                late = slots[~self._here[slots]]
+                self._here[late] = True
+                self.presence[late] += MEMORY
             return
         if end != self.end:
             self.end, self._first_s = end, now_s
@@ -46,13 +54,14 @@ class Completeness:
         self._usual_here += int((self.presence[fresh] > REGULAR).sum())
         self._last_s = now_s
 
-    def is_due(self, now_s: float) -> bool:
-        """Say whether the open window should close now."""
+    def is_due(self, now_s: float, has_more: bool = False) -> bool:
+        """Say whether the open window should close now; what is received already (`has_more`) is waited for."""
         if not self.end:
             return False
-        if self._usual and self._usual_here >= COMPLETE * self._usual:
+        if now_s - self._first_s >= LONGEST_S:
             return True
-        return now_s - self._last_s >= QUIET_S or now_s - self._first_s >= LONGEST_S
+        is_complete = self._usual > 0 and self._usual_here >= COMPLETE * self._usual
+        return not has_more and (is_complete or now_s - self._last_s >= QUIET_S)
 
     @property
     def share(self) -> float:

@@ -4,6 +4,7 @@ Whoever holds the lease reads; a second replica waits as a warm spare and takes 
 """
 
 import asyncio
+import gc
 import logging
 import time
 from collections import deque
@@ -124,8 +125,10 @@ class FeedService:
             self.status = "warming"
             watch = await self._prepare()
             self._watch = watch
+            gc.freeze()  # what is there now stays: a collection in the middle of a burst need not look at it
             feed = replace(self.plan.feed, newest_ns=watch.newest_end_ns)
             self._feed = Feed(feed, self._deliver, self._table, self._event, self._in_session)
+            watch.has_more = self._feed.has_more
             tasks += [group.create_task(t) for t in (
                 watch.router.run(), watch.tick(), self._settle_windows(), self._report(), self._checkpoints(),
             )]  # fmt: skip

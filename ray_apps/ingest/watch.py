@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -20,10 +20,12 @@ TICK_S = 0.02
 class MarketWatch:
     """Takes parsed bars in order of arrival; everything a shard gets passes here.
 
-    A window closes before a bar of a later one goes on; bars of a closed window go on alone, as late ones.
+    A window closes before a bar of a later one goes on; bars of a closed window go on alone, as late ones. `has_more`
+    says whether bars are received and not delivered yet: a window waits for them.
     """
 
     def __init__(self, market: Market, router: Router) -> None:
+        self.has_more: Callable[[], bool] = lambda: False
         self.market = market
         self.router = router
         self.minute = Completeness()
@@ -51,6 +53,8 @@ class MarketWatch:
                 ends = -(-batch.ts_end // self._window_ns) * self._window_ns
                 for end in np.unique(ends).tolist():
                     await self._window(batch.take(ends == end), end)
+            if self._is_due():
+                await self._close()
 
     async def _window(self, batch: BarBatch, end: int) -> None:
         if self.minute.end and end > self.minute.end:
@@ -60,8 +64,9 @@ class MarketWatch:
         self._observe(batch)
         self.minute.arrive(batch.slot, end, time.monotonic())
         await self.router.put(batch)
-        if self.minute.is_due(time.monotonic()):
-            await self._close()
+
+    def _is_due(self) -> bool:
+        return self.minute.is_due(time.monotonic(), self.has_more())
 
     def _observe(self, batch: BarBatch) -> None:
         """Fold new bars and revisions of the newest into the Market."""
@@ -87,9 +92,9 @@ class MarketWatch:
         """Close windows that fell quiet, until cancelled."""
         while True:
             await asyncio.sleep(TICK_S)
-            if self.minute.is_due(time.monotonic()):
+            if self._is_due():
                 async with self._lock:
-                    if self.minute.is_due(time.monotonic()):
+                    if self._is_due():
                         await self._close()
 
     def fold_again(self, batch: BarBatch) -> None:

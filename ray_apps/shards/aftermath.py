@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 
 import numpy as np
@@ -9,10 +10,12 @@ import numpy as np
 from features import catalog
 from features.detectors.base import KINDS
 from features.market.types import F64, I64, NS_PER_MS, Bool, Series
+from features.stages.context import Contexts
 from features.stages.group import Observed
 from ray_apps import metrics
 from ray_apps.metrics import MetricSet, Snapshot
 from ray_apps.scoring.shadow import Batch
+from ray_apps.shards.messages import Message
 from ray_apps.shards.shard import SymbolShard
 from ray_apps.sinks.base import SinkUnavailableError
 from ray_apps.sinks.redis_sink import Latest, RedisCache
@@ -20,6 +23,10 @@ from ray_apps.sinks.redis_sink import Latest, RedisCache
 LOG = logging.getLogger(__name__)
 
 EVERY_S = 1.0
+QUIET_S, PATIENCE_S = 0.3, 3.0
+"""The cache waits until no message came for so long, but not longer than the other."""
+CHUNK = 250
+"""Symbols put into the cache in one go: a message that comes meanwhile waits for a few milliseconds."""
 MOST_ROWS = 20_000
 """Symbols put into the cache at once; the others wait a second."""
 BAR = ("ts", "open", "high", "low", "close", "volume", "trades")
@@ -35,11 +42,14 @@ class Aftermath:
         self.bars: F64 = np.zeros((0, len(BAR)))
         self.x: F64 = np.zeros((0, len(catalog.CATALOG)))
         self.is_new: Bool = np.zeros(0, dtype=np.bool_)
+        self._took_s = 0.0
+        self._collected: list[Observed] = []
         self.models: dict[str, F64] = {}
 
     def take(self, seen: list[Observed], n_anomalies: dict[str, int]) -> None:
         """Note what a message showed; cheap, once per message."""
         asset_class = self.shard.config.asset_class.value
+        self._took_s = time.monotonic()
         for o in seen:
             self._keep(o)
         for kind, n in n_anomalies.items():
@@ -54,6 +64,15 @@ class Aftermath:
         self.is_new[slots] = True
         for said in self.models.values():
             said[slots] = np.nan
+
+    def due(self, message: Message, seen: list[Observed]) -> list[Observed]:
+        """Collect what was seen until its window has closed: whoever scores it then does not slow a burst down."""
+        self._collected += seen
+        is_full = sum(len(o.rows) for o in self._collected) > MOST_ROWS
+        if not is_full and not any(isinstance(item, Contexts) for item in message.items):
+            return []
+        due, self._collected = self._collected, []
+        return due
 
     def note(self, model: str, batch: Batch, score: F64) -> None:
         """Take a fitted detector's scores [N] of bars that are still the newest of their series."""
@@ -87,10 +106,15 @@ class Aftermath:
         rows: I64 = np.flatnonzero(self.is_new)[:MOST_ROWS]
         if self.cache is None or not len(rows):
             return
-        self.is_new[rows] = False
-        scores = self.shard.symbols.primary.every.scores(self.x[rows])
-        latest = [self._latest(self.shard.series[int(slot)], int(slot), scores[i]) for i, slot in enumerate(rows)]
-        await self.cache.put(latest)
+        deadline = time.monotonic() + PATIENCE_S
+        for start in range(0, len(rows), CHUNK):
+            while time.monotonic() < min(self._took_s + QUIET_S, deadline):  # noqa: ASYNC110 (silence is no event)
+                await asyncio.sleep(QUIET_S / 3)
+            part = rows[start : start + CHUNK]
+            self.is_new[part] = False
+            scores = self.shard.symbols.primary.every.scores(self.x[part])
+            latest = [self._latest(self.shard.series[slot], slot, scores[i]) for i, slot in enumerate(part.tolist())]
+            await self.cache.put(latest)
 
     def _latest(self, series: Series, slot: int, scores: F64) -> Latest:
         bar = {name: _number(v) for name, v in zip(BAR, self.bars[slot].tolist(), strict=True)}

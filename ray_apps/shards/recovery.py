@@ -1,15 +1,16 @@
 """Start a shard where it stopped: the newest checkpoint, then the stored bars and contexts after it."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from features.market.types import I32, I64, NS_PER_S, AssetClass, BarBatch
+from features.market.types import F64, I32, I64, NS_PER_S, AssetClass, BarBatch
 from features.stages.context import Contexts
 from ray_apps.shards.contexts import decode
 from ray_apps.shards.messages import Opened, shard_of
-from ray_apps.shards.shard import SymbolShard
+from ray_apps.shards.shard import ShardConfig, SymbolShard
 from ray_apps.store import checkpoints, series
 from ray_apps.store.connect import Conn, Ns, connect, fetch
 from ray_apps.store.recovery import bars_since
@@ -55,20 +56,41 @@ async def _fold_stored(conn: Conn, shard: SymbolShard, since: int) -> None:
     shard.applied_seq = position.seq if position else 0
 
 
-async def save(shard: SymbolShard) -> bool:
-    """Write a checkpoint as of the last committed message; False while one is folded and not yet stored."""
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """The state of a shard as of its last committed message, apart from the one that goes on."""
+
+    config: ShardConfig
+    position: dict[str, int]
+    arrays: dict[str, F64 | I64]
+
+
+def copied(shard: SymbolShard) -> Copied | None:
+    """Copy the state; None while a message is folded and not yet stored."""
     if shard.pending is not None:
-        return False
-    c = shard.config
-    arrays, position = shard.snapshot(), {"seq": shard.applied_seq, "closed_to": shard.closed_to}
+        return None
+    return Copied(shard.config, {"seq": shard.applied_seq, "closed_to": shard.closed_to}, shard.snapshot())
+
+
+async def write(state: Copied) -> None:
+    """Write a copied state as a checkpoint."""
+    c = state.config
     conn = await connect(c.dsn, f"checkpoint-{c.name}")
     try:
         await checkpoints.save(
             conn, c.checkpoints, stage=STAGE, asset_class=c.asset_class.value, shard=str(c.shard),
-            position=position, arrays=arrays,
+            position=state.position, arrays=state.arrays,
         )  # fmt: skip
     finally:
         await conn.close()
+
+
+async def save(shard: SymbolShard) -> bool:
+    """Write a checkpoint as of the last committed message; False while one is folded and not yet stored."""
+    state = copied(shard)
+    if state is None:
+        return False
+    await write(state)
     return True
 
 
