@@ -26,7 +26,7 @@ from ray_apps.store import checkpoints
 from ray_apps.store.connect import connect
 
 BARS = 11_000
-SYMBOLS = 11_600
+SYMBOLS = 11_900
 """Thin names miss minutes: of so many stocks more than `BARS` print in every minute of a session."""
 FIRST = 12
 """Bursts before the measured ones: connections and pages are touched for the first time, and who prints every minute

@@ -17,7 +17,9 @@ BUSY_BARS, IDLE_BARS = 30_000, 10_000
 """Bars waiting in the feed from which the market slows down, and below which it speeds up."""
 BEHIND_S = 1.0
 """Real seconds the sender may be behind its own clock."""
-FASTER, SLOWER = 1.04, 0.85
+FASTER, SLOWER = 1.06, 0.9
+FIRST_S = 2.0
+"""Until bars were seen, which is when the rest starts."""
 SETTLE_S = 30.0
 """Until the pace is found; not measured."""
 DRAIN_S = 120.0
@@ -77,6 +79,8 @@ def run(minutes: float = 10.0, warm_days: int = 1, symbols: int = SYMBOLS) -> di
     """Play second and minute bars as fast as all of them are stored; give what was stored and lost."""
     with system(symbols, warm_days, (60, 1)) as running:
         pace, seen = Pace(), Seen()
+        _play(running, pace, Seen(), FIRST_S)
+        running.complete()
         _play(running, pace, Seen(), SETTLE_S)
         _play(running, pace, seen, minutes * 60)
         drained_s = _drain(running)
