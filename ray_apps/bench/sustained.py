@@ -38,7 +38,7 @@ class Pace:
 
         >>> pace = Pace(10.0)
         >>> pace.adjust(0, 0.0), round(pace.adjust(100_000, 0.0), 2)
-        (10.4, 8.84)
+        (10.6, 9.54)
         """
         if waiting > BUSY_BARS or behind_s > BEHIND_S:
             self.speed *= SLOWER
