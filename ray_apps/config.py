@@ -232,13 +232,13 @@ class FaultConfig(Section):
 class DetectorsConfig(Section):
     """One section per kind; the default shares are those measured on real bars, where bursts find most."""
 
-    volume_spike: VolumeSpikeConfig = VolumeSpikeConfig(share=0.0)
+    volume_spike: VolumeSpikeConfig = VolumeSpikeConfig(share=0.03)
     price_move: DetectorConfig = DetectorConfig(share=0.05)
-    burst_up: DetectorConfig = DetectorConfig(share=0.70, direction="up")
+    burst_up: DetectorConfig = DetectorConfig(share=0.64, direction="up")
     burst_down: DetectorConfig = DetectorConfig(share=0.15, direction="down")
     gap: DetectorConfig = DetectorConfig(share=0.05)
     market_shock: MarketShockConfig = MarketShockConfig()
-    volatility_spike: DetectorConfig = DetectorConfig(share=0.0)
+    volatility_spike: DetectorConfig = DetectorConfig(share=0.03)
     correlation_break: CorrelationBreakConfig = CorrelationBreakConfig(share=0.05)
     data_fault: FaultConfig = FaultConfig()
 

@@ -9,6 +9,7 @@ from features.detectors.gap import Gap
 from features.detectors.price_move import PriceMove
 from features.detectors.volatility_spike import VolatilitySpike
 from features.detectors.volume_spike import VolumeSpike
+from features.families.activity import VOLUME_GAIN
 
 BUDGET = 0.03
 """False episodes per symbol-day accepted: 11,000 symbols then give 330 a day before ranking and caps."""
@@ -52,9 +53,10 @@ class DetectionConfig:
         """Give the rule of a kind, the default where the user said nothing."""
         return self.rules.get(kind, DetectorRule())
 
-    def detectors(self) -> tuple[Detector, ...]:
-        """Give the enabled detectors with their shares, in the order of `KINDS`."""
-        spike = VolumeSpike(min_ratio=self.volume_min_ratio, classic=self.volume_classic)
+    def detectors(self, activity: str = "trades") -> tuple[Detector, ...]:
+        """Give the enabled detectors of series with that activity column, in the order of `KINDS`."""
+        gain = VOLUME_GAIN if activity == "volume" else 1.0
+        spike = VolumeSpike(min_ratio=self.volume_min_ratio, classic=self.volume_classic, gain=gain)
         known = (burst.UP, burst.DOWN, PriceMove(), spike, VolatilitySpike(), Gap(), CorrelationBreak())
         chosen: list[Detector] = []
         for d in known:

@@ -12,6 +12,7 @@ MOVE_SCALE = 2.75
 """Puts the heavy tail of moves on the scale of activity; 2.5 to 3 is flat."""
 
 TAIL = Tail(1.0, 3.5)
+"""Calm weeks of all real sets together give .94 to .98, 1.9 to 2.1 and 4.1 to 4.5 at 1e-2 to 1e-4."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class Burst:
 
     kind: str = "burst_up"
     tail: Tail = TAIL
-    share: float = 0.70
+    share: float = 0.64
     at_close: bool = False
     column: int = catalog.UP_Z
     sign: float = 1.0

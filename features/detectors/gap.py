@@ -9,6 +9,7 @@ from features.calibration import Tail
 from features.market.types import F64
 
 TAIL = Tail(2.9, 3.2)
+"""The cubic law; 2,350 calm mornings of stocks exceed 2.9 in 1 %."""
 
 
 @dataclass(frozen=True, slots=True)

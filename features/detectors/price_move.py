@@ -9,6 +9,7 @@ from features.calibration import Tail
 from features.market.types import F64
 
 TAIL = Tail(3.3, 3.3)
+"""The cubic law; the sets lie on both sides: 2.6 (5-minute stocks) to 4.4 (liquid coins) at 1e-2, 9 to 24 at 1e-4."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,9 @@ from features.market.types import F64
 TRIAL_WINDOWS = 10.0
 """The short volatility has a half-life of ten windows: so many share one trial."""
 
-TAIL = Tail(2.05, 8.0)
+TAIL = Tail(2.0, 6.8, is_light=True)
+"""Exponential, for each move counts as five sd at most: real bars give 1.9 to 2.3, 2.5 to 3.1 and 3.0 to 3.6 at 1e-2 to
+1e-4."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +22,7 @@ class VolatilitySpike:
 
     kind: str = "volatility_spike"
     tail: Tail = TAIL
-    share: float = 0.0
+    share: float = 0.03
     at_close: bool = False
     columns: tuple[int, ...] = (catalog.VOLATILITY_RATIO,)
 

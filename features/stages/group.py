@@ -52,10 +52,12 @@ class SymbolGroup:
     def configure(self, config: DetectionConfig) -> None:
         """Judge by these settings from the next bar on; norms and newest bars stay."""
         self.config = config
-        self.every = Judge(config.detectors(), config, self.shape.window_s)
-        spending = config.detectors() if self.is_primary else ()
+        known = config.detectors(self.shape.activity)
+        self.every = Judge(known, config, self.shape.window_s)
+        spending = known if self.is_primary else ()
         self.own = Judge(tuple(d for d in spending if not d.at_close), config, self.shape.window_s)
         self.closing = Judge(tuple(d for d in spending if d.at_close), config, self.shape.window_s)
+        self.peak_level = peaks.peak_level(sum(d.share for d in self.own.detectors))
 
     def rows(self, slots: I32) -> I64:
         """Give the rows of slots, opening new ones."""
@@ -251,7 +253,7 @@ class SymbolGroup:
         first = int(days.min())
         totals = np.zeros((int(days.max()) - first + 1, 2))
         bars = peaks.Rates(w.present, w.ok, w.revise, w.end, w.day, rate)
-        peaks.fold_peaks(rows, bars, first, self.peaks, totals)
+        peaks.fold_peaks(rows, bars, self.peak_level, first, self.peaks, totals)
         for i in np.flatnonzero(totals.any(axis=1)):
             total = self.totals.setdefault(first + int(i), [0.0, 0.0])
             total[0] += totals[i, 0]

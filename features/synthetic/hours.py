@@ -36,6 +36,8 @@ class Hours:
         [T] sd of a minute's move in units of a full day's sd: squares sum to 1 over a full day; 0 = closed.
     activity
         [T] log activity relative to the day's middle.
+    spread
+        [T] factor on the spread of log activity.
     is_open
         [T] whether the market trades.
     """
@@ -43,6 +45,7 @@ class Hours:
     start_ns: int
     vol: F32
     activity: F32
+    spread: F32
     is_open: Bool
 
 
@@ -82,10 +85,10 @@ def hours(asset_class: AssetClass, day: int, shape: TapeShape) -> Hours | None:
         if weekday(day) >= 5 or is_holiday(day):
             return None
         start_ns = day * DAY_NS + (NEW_YORK[asset_class][0] * 60 - offset_s) * NS_PER_S
-        vol, activity, is_open = _session(asset_class, is_half_day(day))
-        return Hours(start_ns, vol, activity, is_open)
+        vol, activity, spread, is_open = _session(asset_class, is_half_day(day))
+        return Hours(start_ns, vol, activity, spread, is_open)
     vol, activity, is_open = _round_the_clock(asset_class, shape, weekday(day), offset_s)
-    return Hours(day * DAY_NS, vol, activity, is_open) if is_open.any() else None
+    return Hours(day * DAY_NS, vol, activity, np.ones_like(vol), is_open) if is_open.any() else None
 
 
 def is_regular(asset_class: AssetClass, ts_ns: int) -> bool:
@@ -104,15 +107,15 @@ def is_regular(asset_class: AssetClass, ts_ns: int) -> bool:
 
 
 @lru_cache(maxsize=64)
-def _session(asset_class: AssetClass, early: bool) -> tuple[F32, F32, Bool]:
+def _session(asset_class: AssetClass, early: bool) -> tuple[F32, F32, F32, Bool]:
     """Give a session's time of day: that of real stocks, which the detectors know too."""
     first, _, closes, last = NEW_YORK[asset_class]
     usual = profile(AssetClass.STOCKS, 60)
-    vol, activity = usual.vol[first:last].copy(), usual.level[first:last].copy()
+    vol, activity, spread = (column[first:last].astype(np.float32) for column in (usual.vol, usual.level, usual.spread))
     is_open = np.ones(last - first, dtype=np.bool_)
     if early:
         is_open[(EARLY_CLOSE + 240 if last > closes else EARLY_CLOSE) - first :] = False
-    return _normal(vol, is_open, full=vol), activity.astype(np.float32), is_open
+    return _normal(vol, is_open, full=vol), activity, spread, is_open
 
 
 @lru_cache(maxsize=64)
@@ -137,6 +140,6 @@ def _round_the_clock(
     return _normal(vol, is_open, full=vol), (shape.cycle_activity * wave).astype(np.float32), is_open
 
 
-def _normal(vol: NDArray[np.float64], is_open: Bool, full: NDArray[np.float64]) -> F32:
+def _normal(vol: NDArray[np.floating], is_open: Bool, full: NDArray[np.floating]) -> F32:
     scaled: F32 = np.where(is_open, vol / np.sqrt(np.sum(full * full)), 0.0).astype(np.float32)
     return scaled

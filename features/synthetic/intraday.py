@@ -18,11 +18,17 @@ F32 = NDArray[np.float32]
 CHUNK = 15
 """Minutes whose bars are made together; divides every class's day."""
 
-_MOST_JUMP = np.float32(15.0)
+_MOST_JUMP = np.float32(40.0)
 """Bound of a minute's change of log volatility, in its sd; as below."""
 
+_MOST_MOVE = np.float32(60.0)
+"""Bound of a minute's own move, in its sd: a power law alone loses a company in one of 10^7 minutes."""
+
 _MOST_ACTIVITY = np.float32(7.0)
-"""Bound of the one-minute noise in log activity, a thousandfold: a power law in the exponent knows none itself."""
+"""Bound of log activity over the day's level, a thousandfold: a power law in the exponent knows none itself."""
+
+_USUAL_MOVE = np.float32(0.5)
+"""Mean of log(1 + (move / sd)^2): what a usual minute's move adds is no noise, so quiet hours do not widen it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +100,7 @@ def group_day(
     innovations = np.clip(fat(normal(rng, rows, GROUP), shape.vol_tail_exponent), -_MOST_JUMP, _MOST_JUMP)
     log_vol = autoregress(innovations, start[0], shape.vol_persistence, shape.vol_size)
     land(log_vol, end[0] * np.float32(shape.vol_size), shape.vol_persistence)
-    moves = fat(normal(rng, rows, GROUP), shape.tail_exponent)
+    moves = np.clip(fat(normal(rng, rows, GROUP), shape.tail_exponent), -_MOST_MOVE, _MOST_MOVE)
     moves *= traits.own
     moves += traits.market * market.market[:, None]
     moves += traits.sector * market.sectors[:, traits.sector_of]
@@ -147,7 +153,7 @@ def bars(
     rows = slice(chunk * CHUNK, (chunk + 1) * CHUNK)
     rng = generator(*key[:2], Purpose.BARS, day, key[2], chunk)
     z = normal(rng, 5, CHUNK, GROUP)
-    u = rng.random((2, CHUNK, GROUP), dtype=np.float32)
+    u = rng.random((6, CHUNK, GROUP), dtype=np.float32)
 
     before = np.zeros((CHUNK, GROUP), dtype=np.float32)
     before[1:] = group.path[rows][:-1]
@@ -159,11 +165,13 @@ def bars(
     move = group.path[rows] - before
     sigmas = np.abs(move) / np.where(sd > 0, sd, 1)
 
-    expected = traits.activity + hours.activity[rows, None] + group.activity[rows]
     noise = np.float32(shape.activity_noise) * fat(z[0], shape.activity_tail_exponent)
-    expected += np.clip(noise, -_MOST_ACTIVITY, _MOST_ACTIVITY)
-    expected += np.float32(shape.activity_vol_coupling) * log_vol
-    expected += np.float32(shape.activity_return_coupling) * np.log1p(np.square(sigmas))
+    noise += group.activity[rows]
+    noise += np.float32(shape.activity_vol_coupling) * log_vol
+    noise += np.float32(shape.activity_return_coupling) * (np.log1p(np.square(sigmas)) - _USUAL_MOVE)
+    level = hours.activity[rows, None] + hours.spread[rows, None] * noise
+    level += np.float32(shape.activity_return_coupling) * _USUAL_MOVE
+    expected = traits.activity + np.minimum(level, _MOST_ACTIVITY)
     # sqrt of a Poisson number is near normal with sd 1/2 (Anscombe 1948), down to the share of zeros.
     root = np.maximum(np.exp(0.5 * expected) + 0.5 * z[1], 0)
     trades = np.where(is_open, np.rint(root * root), 0).astype(np.float64)
@@ -208,12 +216,18 @@ def _prices(
     r = last - first
     seen = np.sqrt(np.maximum(1 - 2 / np.maximum(trades, 1), 0)).astype(np.float32)
     inner = np.float32(shape.wick) * sd + np.float32(shape.wick_coupling) * np.abs(r)
-    spread = np.square(inner) * np.float32(-2) * np.log1p(-u)
+    spread = np.square(inner) * np.float32(-2) * np.log1p(-u[:2])
     reach = 0.5 * (np.sqrt(np.square(r) + spread) - np.abs(r)) * seen
     base = traits.price * np.exp(group.open_level.astype(np.float64))
     up, down = np.maximum(first, last) + reach[0], np.minimum(first, last) - reach[1]
+    # A price between two ticks prints at either, the nearer more often; the dithers of n trades reach u^(1/n).
+    n = np.maximum(trades, 1)
+    dithers = (u[2], u[3] ** (1 / n), 1 - u[4] ** (1 / n), np.where(trades == 1, u[2], u[5]))
     opens, highs, lows, closes = (
-        np.maximum(np.rint(base * np.exp(x.astype(np.float64)) * traits.grid.ticks), 1) / traits.grid.ticks
-        for x in (first, up, down, last)
+        np.maximum(np.floor(base * np.exp(x.astype(np.float64)) * traits.grid.ticks + dither), 1) / traits.grid.ticks
+        for x, dither in zip((first, up, down, last), dithers, strict=True)
     )
+    one = trades == 1
+    highs = np.where(one, closes, np.maximum(highs, np.maximum(opens, closes)))
+    lows = np.where(one, closes, np.minimum(lows, np.minimum(opens, closes)))
     return opens, highs, lows, closes

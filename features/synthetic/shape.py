@@ -9,9 +9,10 @@ from features.market.types import AssetClass
 class TapeShape:
     """The numbers behind a tape. Logs are natural; "sd" is a standard deviation.
 
-    The defaults give the tail of real one-minute bars: a bar's high (or low) against the last close, over the
-    symbol's exponentially weighted rms return, exceeds about 3.4 in 1 %, 6.7 in 0.1 % and 12 in 0.01 % of the
-    bars. Fatter than the exponent alone says, for volatility clusters.
+    The defaults are fitted to the frozen tails of the detectors, which are those of real bars: a plain tape gives
+    each kind its p-values (`tests/features/test_calibration.py`). Each number moves one of them most: moves
+    `tail_exponent`; the hour's residual the size and persistence of the volatility; short volatility its tail; bursts
+    and volume the activity's noise and couplings; the market its own exponent; gaps `overnight_share`.
 
     Attributes
     ----------
@@ -77,20 +78,20 @@ class TapeShape:
         Round-the-clock classes: height of the daily wave in log volatility and log activity.
     """
 
-    tail_exponent: float = 4.0
-    market_tail_exponent: float = 4.0
+    tail_exponent: float = 3.35
+    market_tail_exponent: float = 7.0
     daily_vol: float = 0.022
     daily_vol_spread: float = 0.35
-    overnight_share: float = 0.25
+    overnight_share: float = 0.12
     reversion_days: float = 20.0
     market_share: float = 0.18
     sector_share: float = 0.07
     loading_spread: float = 0.25
     sectors: int = 11
-    vol_persistence: float = 0.98
-    vol_size: float = 0.42
-    vol_tail_exponent: float = 3.6
-    market_vol_size: float = 0.12
+    vol_persistence: float = 0.9985
+    vol_size: float = 0.52
+    vol_tail_exponent: float = 2.7
+    market_vol_size: float = 0.08
     day_vol_persistence: float = 0.93
     day_vol_size: float = 0.15
     open_noise: float = 0.08
@@ -101,11 +102,11 @@ class TapeShape:
     activity_slope: float = 0.9
     activity_spread: float = 0.5
     activity_persistence: float = 0.97
-    activity_size: float = 0.2
-    activity_noise: float = 0.35
-    activity_tail_exponent: float = 3.1
-    activity_vol_coupling: float = 0.3
-    activity_return_coupling: float = 0.8
+    activity_size: float = 0.15
+    activity_noise: float = 0.32
+    activity_tail_exponent: float = 6.0
+    activity_vol_coupling: float = 0.2
+    activity_return_coupling: float = 0.88
     activity_day_size: float = 0.15
     thin_share: float = 0.15
     thin_trades_low: float = 0.15
@@ -129,6 +130,8 @@ class TapeShape:
 _STOCKS = TapeShape()
 _CRYPTO = replace(
     _STOCKS,
+    tail_exponent=3.5,
+    vol_size=0.55,
     daily_vol=0.045,
     overnight_share=0.0,
     market_share=0.25,
@@ -136,8 +139,13 @@ _CRYPTO = replace(
     activity_top=900.0,
     activity_scale=12.0,
     activity_slope=0.95,
+    activity_size=0.2,
+    activity_noise=0.6,
+    activity_tail_exponent=4.5,
+    activity_vol_coupling=0.3,
+    activity_return_coupling=0.6,
     trade_size=350.0,
-    cycle_vol=0.15,
+    cycle_vol=0.1,
     cycle_activity=0.3,
 )
 

@@ -105,7 +105,7 @@ def test_every_fault_is_named_at_once(write):
         ("? [a, b]\n: 1", "expected"),
         (
             "detectors: {burst_up: {share: .9}}",
-            "expected the kinds' share together at most 1, was 1.200",
+            "expected the kinds' share together at most 1, was 1.260",
         ),
         (
             "notifications: {watchlists: [a]}",
