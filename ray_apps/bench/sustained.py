@@ -13,11 +13,11 @@ from ray_apps.store.connect import connect, fetch
 
 SYMBOLS = 4_000
 FIRST_SPEED = 4.0
-BUSY_BARS, IDLE_BARS = 30_000, 10_000
+BUSY_BARS, IDLE_BARS = 60_000, 30_000
 """Bars waiting in the feed from which the market slows down, and below which it speeds up."""
 BEHIND_S = 1.0
 """Real seconds the sender may be behind its own clock."""
-FASTER, SLOWER = 1.06, 0.9
+FASTER, SLOWER = 1.06, 0.93
 FIRST_S = 2.0
 """Until bars were seen, which is when the rest starts."""
 SETTLE_S = 30.0
@@ -38,7 +38,7 @@ class Pace:
 
         >>> pace = Pace(10.0)
         >>> pace.adjust(0, 0.0), round(pace.adjust(100_000, 0.0), 2)
-        (10.6, 9.54)
+        (10.6, 9.86)
         """
         if waiting > BUSY_BARS or behind_s > BEHIND_S:
             self.speed *= SLOWER
