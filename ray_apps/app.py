@@ -177,6 +177,15 @@ class Up:
         return WarmPlan(o.symbols, o.seed, self.settings.simulator.per_day, WARM_DAYS, start.first_ns)
 
     def _ray(self) -> None:
+        """Start Ray; once more where a busy machine let it run into its own 30 s."""
+        try:
+            self._start_ray()
+        except Exception as e:
+            self.screen.where("ray", f"not up yet, tried again: {str(e).splitlines()[0][:90]}")
+            ray.shutdown()
+            self._start_ray()
+
+    def _start_ray(self) -> None:
         ray.init(
             address="local", namespace=actors.NAMESPACE, include_dashboard=False, log_to_driver=False,
             configure_logging=False, num_cpus=PRESTARTED, object_store_memory=OBJECT_STORE_BYTES,
