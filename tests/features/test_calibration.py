@@ -97,7 +97,7 @@ def test_a_day_of_null_bars_has_about_the_p_it_is_given() -> None:
     assert {kind: r for kind, r in ratios.items() if not 0.5 <= r <= 2.0} == {}
 
 
-def test_scores_a_quarter_too_large_are_noticed() -> None:
+def test_scores_too_large_by_two_fifths_are_noticed() -> None:
     shares = Shares()
     fold(shares, STOCKS, 150, 4, 2, scale=1.4)
     ratios = [shares.ratio(kind, level) for kind, level in QUICK.items()]
