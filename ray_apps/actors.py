@@ -102,8 +102,11 @@ class ShardActor:
             return self.shard.applied_seq if self.has_state else -1
 
     async def warm(self, block: BarBlock, ctx: Contexts, opened: tuple[Opened, ...]) -> None:
-        """Fold history."""
+        """Fold history, into a state that knows nothing else."""
         async with self._lock:
+            if self.has_state:
+                self.shard.reset()
+                self.has_state = False
             self.shard.open(opened)
             self.shard.warm(block, ctx)
 
@@ -145,14 +148,11 @@ class ShardActor:
             self.shard.configure(detection)
 
     async def save(self) -> None:
-        """Write a checkpoint now."""
+        """Write a checkpoint now; half a history is none."""
         async with self._lock:
-            await self._save()
-
-    async def _save(self) -> None:
-        with suppress(Exception):
-            await recovery.save(self.shard)
-        self.saved_at = time.monotonic()
+            if self.has_state:
+                with suppress(Exception):
+                    await recovery.save(self.shard)
 
     async def _save_later(self) -> None:
         """Write a checkpoint; nobody waits for the disk."""

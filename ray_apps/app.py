@@ -181,7 +181,7 @@ class Up:
         try:
             self._start_ray()
         except Exception as e:
-            self.screen.where("ray", f"not up yet, tried again: {str(e).splitlines()[0][:90]}")
+            self.screen.where("ray", f"not up yet, tried again: {repr(e)[:90]}")
             ray.shutdown()
             self._start_ray()
 

@@ -105,9 +105,7 @@ def test_imports_are_absolute():
     assert not faults(
         FILES,
         lambda f: (
-            ("relative import", n.lineno)
-            for n in ast.walk(tree(f))
-            if isinstance(n, ast.ImportFrom) and n.level
+            ("relative import", n.lineno) for n in ast.walk(tree(f)) if isinstance(n, ast.ImportFrom) and n.level
         ),
     )
 
@@ -191,11 +189,7 @@ def test_nothing_is_unpickled():
             if name.partition(".")[0] in ("pickle", "cloudpickle", "joblib", "dill", "marshal", "shelve"):
                 yield f"imports {name}", line
         for node in ast.walk(tree(file)):
-            if (
-                isinstance(node, ast.keyword)
-                and node.arg == "allow_pickle"
-                and ast.unparse(node.value) != "False"
-            ):
+            if isinstance(node, ast.keyword) and node.arg == "allow_pickle" and ast.unparse(node.value) != "False":
                 yield "allow_pickle", node.lineno
 
     assert not faults(FILES, wrong)
@@ -210,9 +204,7 @@ QUIET = (
     ast.FunctionDef,
     ast.AsyncFunctionDef,
 )
-QUIET += (
-    (ast.ClassDef, ast.Assert, ast.TypeAlias) if hasattr(ast, "TypeAlias") else (ast.ClassDef, ast.Assert)
-)
+QUIET += (ast.ClassDef, ast.Assert, ast.TypeAlias) if hasattr(ast, "TypeAlias") else (ast.ClassDef, ast.Assert)
 
 
 def is_main_guard(node: ast.stmt) -> bool:

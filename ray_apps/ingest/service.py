@@ -123,7 +123,10 @@ class FeedService:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._renew())]
             self.status = "warming"
-            watch = await self._prepare()
+            watch = await self._unless_stopped(group.create_task(self._prepare()))
+            if watch is None:
+                tasks[0].cancel()
+                return
             self._watch = watch
             gc.freeze()  # what is there now stays: a collection in the middle of a burst need not look at it
             feed = replace(self.plan.feed, newest_ns=watch.newest_end_ns)
@@ -140,6 +143,17 @@ class FeedService:
                     await self._closed.join()
             for task in tasks:
                 task.cancel()
+
+    async def _unless_stopped(self, preparing: asyncio.Task[MarketWatch]) -> MarketWatch | None:
+        """Wait for the history; None when the feed is stopped meanwhile: then nothing of it is kept."""
+        stopped = asyncio.create_task(self._stop.wait())
+        await asyncio.wait({preparing, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if preparing.done():
+            return preparing.result()
+        preparing.cancel()
+        self._watch = None
+        return None
 
     async def _prepare(self) -> MarketWatch:
         """Bring Market and shards to where they stopped, or warm them from the source's own past."""

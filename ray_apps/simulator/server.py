@@ -41,7 +41,7 @@ HOST = "127.0.0.1"
 _PARENT_POLL_S = 0.5
 _LABEL_POLL_S = 1.0
 # The size of the demonstration's anomaly: beyond doubt, and no more than a lively stock does in a year.
-_BURST_SIZE, _BURST_ACTIVITY, _BURST_MINUTES = 0.03, 25.0, 1
+_BURST_SIZE, _BURST_ACTIVITY, _BURST_MINUTES = 0.035, 100.0, 1
 _MOST_SYMBOLS = {AssetClass.FOREX: 300, AssetClass.FUTURES: 150, AssetClass.INDICES: 10_000}
 
 

@@ -135,9 +135,7 @@ def test_secrets_are_never_shown(write):
     assert "DATABASE_URL: expected a URL that starts with postgresql:// or postgres://" in said
     assert "REDIS_URL" in said
     assert "hunter2" not in said
-    held = load_settings(
-        None, environ={"POLYGON_API_KEY": "hunter2", "DATABASE_URL": "postgresql://hunter2@h/x"}
-    )
+    held = load_settings(None, environ={"POLYGON_API_KEY": "hunter2", "DATABASE_URL": "postgresql://hunter2@h/x"})
     assert "hunter2" not in repr(held) + str(held.model_dump(mode="json"))
     assert "hunter2" not in "\n".join(lines(write("polygon: hunter2")))
 
