@@ -199,8 +199,6 @@ class DetectorConfig(Section):
     enabled: bool = True
     share: Annotated[float, Field(ge=0, le=1)] = 0.05
     """Part of the budget this kind may spend; the shares of the kinds together are at most 1."""
-    second_share: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """The same for bars shorter than a minute: 0, for minutes decide by default."""
     min_deviation: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """Smallest score, in standard deviations, the kind may call; 0: the rate alone decides."""
     direction: Literal["up", "down", "both"] = "both"
@@ -211,11 +209,6 @@ class VolumeSpikeConfig(DetectorConfig):
     """Floor of activity over its norm of that time of day; above it the rate decides."""
     classic: bool = False
     """Call at every `min_ratio`, whatever its rate: loud, hence off."""
-
-
-class CorrelationBreakConfig(DetectorConfig):
-    pairs: tuple[Annotated[tuple[Symbol, Symbol], Listed], ...] = ()
-    """Named pairs such as [stocks:KO, stocks:PEP], beside the market and the sector."""
 
 
 class MarketShockConfig(DetectorConfig):
@@ -239,7 +232,7 @@ class DetectorsConfig(Section):
     gap: DetectorConfig = DetectorConfig(share=0.05)
     market_shock: MarketShockConfig = MarketShockConfig()
     volatility_spike: DetectorConfig = DetectorConfig(share=0.03)
-    correlation_break: CorrelationBreakConfig = CorrelationBreakConfig(share=0.05)
+    correlation_break: DetectorConfig = DetectorConfig(share=0.05)
     data_fault: FaultConfig = FaultConfig()
 
     @model_validator(mode="before")
@@ -257,10 +250,9 @@ class DetectorsConfig(Section):
 
     @model_validator(mode="after")
     def _shares_fit(self) -> DetectorsConfig:
-        for name in ("share", "second_share"):
-            own = [getattr(getattr(self, kind), name, 0.0) for kind in Kind if kind != Kind.MARKET_SHOCK]
-            if sum(own) > 1 + 1e-9:
-                raise ValueError(f"expected the kinds' {name} together at most 1, was {sum(own):.3f}")
+        own = [getattr(getattr(self, kind), "share", 0.0) for kind in Kind if kind != Kind.MARKET_SHOCK]
+        if sum(own) > 1 + 1e-9:
+            raise ValueError(f"expected the kinds' share together at most 1, was {sum(own):.3f}")
         return self
 
 

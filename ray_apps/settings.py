@@ -62,8 +62,8 @@ SAFE = (
     *("universe.min_price", "universe.watchlists", "universe.mutes"),
     *("budget.", "notifications.", "sinks.console.bars", "detectors."),
 )
-# a kind switched on needs its norms warmed up, a pair its history
-UNSAFE_ENDINGS = (".enabled", ".pairs")
+# a kind switched on needs its norms warmed up
+UNSAFE_ENDINGS = (".enabled",)
 
 
 # what pydantic says before the expectation itself

@@ -56,7 +56,7 @@ class DetectionConfig:
     def detectors(self, activity: str = "trades") -> tuple[Detector, ...]:
         """Give the enabled detectors of series with that activity column, in the order of `KINDS`."""
         gain = VOLUME_GAIN if activity == "volume" else 1.0
-        spike = VolumeSpike(min_ratio=self.volume_min_ratio, classic=self.volume_classic, gain=gain)
+        spike = VolumeSpike(min_ratio=self.volume_min_ratio, gain=gain)
         known = (burst.UP, burst.DOWN, PriceMove(), spike, VolatilitySpike(), Gap(), CorrelationBreak())
         chosen: list[Detector] = []
         for d in known:

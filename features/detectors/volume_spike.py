@@ -19,7 +19,7 @@ class VolumeSpike:
 
     `gain` is the factor the z of the activity column carries for the bursts' sake; it is taken out again, or one tail
     could not fit trades and volume.
-    The ratio is a floor, the rate decides above it. `classic` calls every bar at the floor instead, as many charts do.
+    The ratio is a floor, the rate decides above it.
     """
 
     kind: str = "volume_spike"
@@ -28,7 +28,6 @@ class VolumeSpike:
     at_close: bool = False
     columns: tuple[int, ...] = (catalog.ACTIVITY_RATIO, catalog.ACTIVITY_Z)
     min_ratio: float = 3.0
-    classic: bool = False
     gain: float = 1.0
 
     def score(self, x: F64) -> F64:

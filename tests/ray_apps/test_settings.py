@@ -69,13 +69,13 @@ def test_lists_from_the_environment():
         "TAPEWATCH_BAR_LENGTHS": "60, 1",
         "TAPEWATCH_ASSETS": "forex",
         "TAPEWATCH_UNIVERSE__SYMBOLS__FOREX": "EUR/USD,GBP/USD",
-        "TAPEWATCH_DETECTORS__CORRELATION_BREAK__PAIRS": "[[KO, PEP]]",
+        "TAPEWATCH_DETECTORS__CORRELATION_BREAK__DIRECTION": "down",
     }
     settings = load_settings(None, environ=environ)
     assert settings.bar_lengths == (60, 1)
     assert settings.assets == (AssetClass.FOREX,)
     assert settings.universe.symbols.forex == ("EUR/USD", "GBP/USD")
-    assert settings.detectors.correlation_break.pairs == (("KO", "PEP"),)
+    assert settings.detectors.correlation_break.direction == "down"
     assert settings.detectors.correlation_break.share == 0.05, "a kind partly written keeps its default share"
 
 
