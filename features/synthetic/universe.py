@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from features.market.types import F64, AssetClass
 from features.synthetic.block import Grid
 from features.synthetic.draws import GROUP, Purpose, generator, normal
-from features.synthetic.names import names
 from features.synthetic.shape import TapeShape
 
 F32 = NDArray[np.float32]
@@ -50,11 +49,6 @@ class Traits:
     activity: F32
     trade_size: F32
     is_thin: NDArray[np.bool_]
-
-
-def symbols_of(asset_class: AssetClass, n: int) -> tuple[str, ...]:
-    """Give the first n symbols of a class."""
-    return tuple(name for name, _ in names(asset_class, n))
 
 
 def groups_of(n_symbols: int) -> int:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -38,6 +38,7 @@ from ray_apps.store.lease import Lease
 from ray_apps.store.recovery import bars_since
 
 LOG = logging.getLogger(__name__)
+T = TypeVar("T")
 
 TAIL_BARS = 512
 STATUS_S = 2.0
@@ -88,9 +89,12 @@ class FeedService:
     async def run(self) -> None:
         """Hold the lease, warm up, read until `stop`."""
         self.status = "spare"
-        if await self._lease.wait(SPARE_WAIT_S) is None:
-            raise LeaseLostError(f"expected the lease of {self.plan.asset_class} within {SPARE_WAIT_S} s, was held")
         try:
+            epoch = await self._unless_stopped(asyncio.create_task(self._lease.wait(SPARE_WAIT_S)))
+            if self._stop.is_set():
+                return
+            if epoch is None:
+                raise LeaseLostError(f"expected the lease of {self.plan.asset_class} within {SPARE_WAIT_S} s, was held")
             await self._read()
         finally:
             await self._finish()
@@ -125,6 +129,7 @@ class FeedService:
             self.status = "warming"
             watch = await self._unless_stopped(group.create_task(self._prepare()))
             if watch is None:
+                self._watch = None  # half a history is none
                 tasks[0].cancel()
                 return
             self._watch = watch
@@ -144,15 +149,14 @@ class FeedService:
             for task in tasks:
                 task.cancel()
 
-    async def _unless_stopped(self, preparing: asyncio.Task[MarketWatch]) -> MarketWatch | None:
-        """Wait for the history; None when the feed is stopped meanwhile: then nothing of it is kept."""
+    async def _unless_stopped(self, task: asyncio.Task[T]) -> T | None:
+        """Give what a task comes to; None, and no task, when the feed is stopped meanwhile."""
         stopped = asyncio.create_task(self._stop.wait())
-        await asyncio.wait({preparing, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
-        if preparing.done():
-            return preparing.result()
-        preparing.cancel()
-        self._watch = None
+        if task.done():
+            return task.result()
+        task.cancel()
         return None
 
     async def _prepare(self) -> MarketWatch:

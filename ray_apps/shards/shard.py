@@ -4,7 +4,6 @@ It takes numbered messages, decides each before it observes the next, and acknow
 committed. Starting and recovering are one path: the newest checkpoint, then the stored bars after it.
 """
 
-import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -25,7 +24,7 @@ from ray_apps.shards import describe
 from ray_apps.shards.contexts import encode
 from ray_apps.shards.messages import Ack, Message, Opened, shard_of
 from ray_apps.sinks.base import payload_of
-from ray_apps.store.rows import AnomalyRow, BarRows, ContextRow, OutboxRow, series_id
+from ray_apps.store.rows import AnomalyRow, BarRows, ContextRow, OutboxRow
 from ray_apps.store.writer import ShardWriter
 
 VALUES = ("open", "high", "low", "close", "volume", "trades")
@@ -159,7 +158,7 @@ class SymbolShard:
             self._add(self.symbols.decide(observed), outcome)
             self.newest_ts[part.slot] = part.ts
             self.seen.append(observed)
-        outcome.bars.append(self._rows(batch, in_state))
+        outcome.bars.append(BarRows.of(self.config.asset_class, batch, in_state))
         self._close_late(outcome)
 
     def _sort(self, batch: BarBatch) -> list[tuple[I64, Bool | None]]:
@@ -233,12 +232,6 @@ class SymbolShard:
     def _add(self, found: Anomalies, outcome: Outcome) -> None:
         for row in describe.rows_of(found, self.series.__getitem__, self.config.detection, self.config.versions):
             outcome.anomalies[row.id] = row
-
-    def _rows(self, batch: BarBatch, in_state: Bool) -> BarRows:
-        base = series_id(self.config.asset_class, 0)
-        recv = np.full(len(batch), batch.recv_ns or time.time_ns(), dtype=np.int64)
-        return BarRows(batch.slot + np.int32(base), batch.ts, recv, batch.open, batch.high, batch.low, batch.close,
-                       batch.volume, batch.vwap, batch.trades, in_state)  # fmt: skip
 
     def _outbox(self, outcome: Outcome) -> list[OutboxRow]:
         """Give the anomalies a symbol showed of its own to the stream; a shock goes out once, as an episode."""

@@ -5,9 +5,9 @@ import binascii
 from dataclasses import dataclass
 from typing import Any
 
+from features.decisions.anomalies import SEVERITIES
 from ray_apps.store.connect import Ns
 from ray_apps.store.errors import StoreError
-from ray_apps.store.rows import SEVERITIES
 
 
 class CursorError(StoreError):

@@ -12,9 +12,6 @@ from features.market.types import F64, I32, I64, AssetClass, BarBatch, Bool
 CLASS_STRIDE = 10_000_000
 """Series of class k are numbered from k * CLASS_STRIDE."""
 
-SEVERITIES = ("low", "medium", "high", "critical")
-STATES = ("provisional", "confirmed", "amended", "retracted")
-
 Json = Mapping[str, Any] | Sequence[Any]
 
 

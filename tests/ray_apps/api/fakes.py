@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, fields, replace
 
+from features.decisions.anomalies import SEVERITIES
 from ray_apps.api.deps import Deps
 from ray_apps.api.stream import Event
 from ray_apps.config import HttpConfig
 from ray_apps.store.feeds import FeedRow, GapRow
 from ray_apps.store.filters import Cursor
 from ray_apps.store.reader import Page, StoredBar, SymbolRow
-from ray_apps.store.rows import SEVERITIES, AnomalyRow, EpisodeRow
+from ray_apps.store.rows import AnomalyRow, EpisodeRow
 
 MINUTE = 60_000_000_000
 START = 1_767_364_200_000_000_000  # 2026-01-02 14:30 UTC
