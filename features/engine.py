@@ -9,7 +9,7 @@ from features.block import BarBlock, rows_of
 from features.decisions.anomalies import Anomalies
 from features.decisions.config import DetectionConfig
 from features.market.calendar import ny_day
-from features.market.types import NS_PER_S, Bool, SlotTable
+from features.market.types import NS_PER_S, Bool, Hole, SlotTable
 from features.stages.context import Contexts
 from features.stages.desk import Desk, Episode, Settled
 from features.stages.market import Market
@@ -50,6 +50,11 @@ class Engine:
             for day, (peaks, series) in self.symbols.primary.take_totals().items():
                 self.market.rescale.credit(day, peaks, series)
             yield self._settle(found, ctx)
+
+    def miss(self, hole: Hole) -> None:
+        """Learn that bars are missing between the blocks folded before and those to come."""
+        self.market.miss(hole)
+        self.symbols.miss(hole)
 
     def _settle(self, found: Anomalies, ctx: Contexts) -> Decided:
         """Settle the windows one after the other: episodes depend on their order."""

@@ -37,9 +37,9 @@ class Observation(NamedTuple):
     """What a block of bars showed.
 
     `x` [T, N, F] and `reason` [T, N, F] (0 where there is a value), `code` [T, N] fault codes, `trials` [T, N]
-    independent looks a day, `windows` the trailing windows, `move` and `reach` [T, N] the log move over the last hour
-    and the part of an hour the session has reached: what the close needs, `turnover` [T, N] a day's price times volume
-    known before the bar.
+    independent looks a day, `windows` the trailing windows. `move`, `reach` and `is_cut` [T, N], what the close needs,
+    are the log move over the last hour, the part of an hour it has reached and whether a hole cut it short. `turnover`
+    [T, N] is a day's price times volume known before the bar.
     """
 
     x: F64
@@ -49,6 +49,7 @@ class Observation(NamedTuple):
     windows: Windows
     move: F64
     reach: F64
+    is_cut: Bool
     turnover: F64 | None
 
 
@@ -127,7 +128,7 @@ class FeatureState:
         turnover = self.turnover.fold(rows, w, block.close, block.volume) if "turnover" in self.only else None
         reason = np.empty(x.shape, dtype=np.uint8)
         _fill_reasons(x, why, w.present, SOURCE_OF, reason)
-        return Observation(x, reason, code, trials, w, move[0], move[1], turnover)
+        return Observation(x, reason, code, trials, w, move[0], move[1], move[2] == 1.0, turnover)
 
     def _fold_activity(self, rows: I64, w: Windows, x: F64, why: U8) -> None:
         if "activity" not in self.only:
@@ -151,6 +152,10 @@ class FeatureState:
         """Fold closed windows: give [3, T, N] residual, its z and beta, and why they are NaN, [T, N]."""
         why = np.full(closes.present.shape, catalog.ABSENT, dtype=np.uint8)
         return self.cross_section.fold(rows, closes, why), why
+
+    def miss(self, to_ns: int) -> None:
+        """Learn that bars may be missing up to `to_ns`: no move is measured across the hole."""
+        self.window.miss(to_ns)
 
     def snapshot(self) -> dict[str, F64]:
         """Give every array of the state, keyed `family.array`."""

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from features.catalog import ABSENT, MIN_REACH_S, UNDEFINED, WARMING
+from features.catalog import ABSENT, HOLE, MIN_REACH_S, UNDEFINED, WARMING
 from features.families.table import Cells, Table
 from features.jit import kernel
 from features.market.types import F64, I64, U8, Bool
@@ -26,12 +26,13 @@ COUNT, VAR, SPREAD, SXX, SXY = range(5)
 
 
 class Closes(NamedTuple):
-    """Closed windows: `present`, `move` and `reach` [T, N], `revise` [N], the market's `move` [T] (NaN: unknown)."""
+    """Closed windows: `present`, `move`, `reach` and `is_cut` [T, N], `revise` [N], `market`, its move [T] or NaN."""
 
     present: Bool
     revise: Bool
     move: F64
     reach: F64
+    is_cut: Bool
     market: F64
 
 
@@ -60,6 +61,8 @@ def _fold(rows: I64, c: Closes, table: Cells, out: F64, why: U8) -> None:
             x, y, part = c.market[t], c.move[t, n], c.reach[t, n]
             why[t, n] = ABSENT if np.isnan(x) else WARMING if s[COUNT] < WARMUP else UNDEFINED
             if np.isnan(x) or np.isnan(y) or not part >= MIN_REACH:
+                if part < MIN_REACH and c.is_cut[t, n]:
+                    why[t, n] = HOLE
                 continue
             beta = _beta(s)
             residual = y - beta * x

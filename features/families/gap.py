@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from features.catalog import UNDEFINED, WARMING
+from features.catalog import HOLE, UNDEFINED, WARMING
 from features.families.table import Cells, Table
 from features.families.window import Windows
 from features.jit import kernel
@@ -45,7 +45,7 @@ def _fold(rows: I64, w: Windows, at: _Mornings, table: Cells, out: F64, why: U8)
             if not w.ok[t, n]:
                 continue
             sd = at.unit_sd[t, n]
-            why[t, n] = WARMING if np.isnan(sd) else UNDEFINED
+            why[t, n] = WARMING if np.isnan(sd) else HOLE if w.after_hole[t, n] else UNDEFINED
             if np.isnan(w.prev_close[t, n]) or np.isnan(sd):
                 continue
             g = math.log(at.open[t, n] / w.prev_close[t, n])

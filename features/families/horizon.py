@@ -10,7 +10,7 @@ from features.families.window import Windows
 from features.jit import kernel
 from features.market.types import F64, I64, NS_PER_S, Bool
 
-REF, REF_AT, SINCE = range(3)
+REF, REF_AT, SINCE, IS_CUT = range(4)
 
 
 class _Moves(NamedTuple):
@@ -20,6 +20,7 @@ class _Moves(NamedTuple):
     ok: Bool
     revise: Bool
     reset: Bool
+    after_hole: Bool
     open: F64
     close: F64
     end: I64
@@ -71,15 +72,17 @@ def _fold(rows: I64, m: _Moves, table: Cells, out: F64) -> None:
                 kept[:] = r[at]
             if not m.ok[t, n]:
                 continue
-            if s[REF_AT] == 0.0 or m.reset[t, n]:
+            if s[REF_AT] == 0.0 or m.reset[t, n] or m.after_hole[t, n]:
                 s[REF] = math.log(m.open[t, n])
                 s[REF_AT] = end - m.window_ns
                 s[SINCE] = s[REF_AT]
+                s[IS_CUT] = 1.0 if m.after_hole[t, n] else 0.0
             _leave(s, r, end - m.horizon_ns, m.window_ns)
             r[at, 0] = end
             r[at, 1] = math.log(m.close[t, n])
             out[0, t, n] = r[at, 1] - s[REF]
             out[1, t, n] = min(1.0, (end - s[SINCE]) / m.horizon_ns)
+            out[2, t, n] = s[IS_CUT]
 
 
 class HorizonFamily:
@@ -89,14 +92,16 @@ class HorizonFamily:
         self.window_ns = window_s * NS_PER_S
         self.horizon_ns = max(horizon_s, window_s) * NS_PER_S
         # one more than the horizon holds: a window's last close must outlive the first bars of the same window later
-        self.table = Table(3, ring=(self.horizon_ns // self.window_ns + 1, 2))
+        self.table = Table(4, ring=(self.horizon_ns // self.window_ns + 1, 2))
 
     def fold(self, rows: I64, w: Windows, reset: Bool, open_: F64, close: F64) -> F64:
-        """Give [2, T, N]: the log move and the part of the horizon the session has reached (0..1).
+        """Give [3, T, N]: the log move, the part of the horizon it has reached (0..1), 1 where a hole cut it short.
 
         `reset` [T, N] marks the first bar of a session or of a lasting new price level.
         """
-        out = np.full((2, *w.ok.shape), np.nan)
-        moves = _Moves(w.present, w.ok, w.revise, reset, open_, close, w.end, self.window_ns, self.horizon_ns)
+        out = np.full((3, *w.ok.shape), np.nan)
+        moves = _Moves(
+            w.present, w.ok, w.revise, reset, w.after_hole, open_, close, w.end, self.window_ns, self.horizon_ns
+        )
         _fold(rows, moves, self.table.cells, out)
         return out

@@ -18,14 +18,14 @@ from features.market.types import F64, I64, NS_PER_S, U8, AssetClass, Bool
 DAY_NS = 86_400 * NS_PER_S
 
 # columns of the state
-REF, REF_AT, SINCE, LEARNED, DAY, LAST_CLOSE, LAST_END = range(7)
-WIDTH = 7
+REF, REF_AT, SINCE, LEARNED, DAY, LAST_CLOSE, LAST_END, MISSING_TO = range(8)
+WIDTH = 8
 # columns of the ring
 END, ACT, HIGH, LOW, CLOSE = range(5)
 # rows of the outputs
 F_ACTIVITY, F_REF, F_HIGH, F_LOW, F_CLOSE, F_PREV_CLOSE, F_FRAC = range(7)
 I_END, I_DAY, I_MINUTE = range(3)
-B_LEARN, B_NEW_DAY = range(2)
+B_LEARN, B_NEW_DAY, B_AFTER_HOLE = range(3)
 
 
 class Windows(NamedTuple):
@@ -36,7 +36,8 @@ class Windows(NamedTuple):
     `activity` is the window's sum of the activity column and `ref` the close it moved from. `prev_close` is the last
     close of the day before on the first bar of a session, else NaN. `minute` is the minute of day the window starts
     in (New York for classes with sessions, else UTC), `frac` how far into that minute (0..1), `day` the day's number.
-    `learn` marks the bars that norms learn from: the first of each W.
+    `learn` marks the bars that norms learn from: the first of each W. `after_hole` marks a series' first bar after a
+    hole in the feed: what it moved from is not known.
     """
 
     present: Bool
@@ -54,6 +55,7 @@ class Windows(NamedTuple):
     minute: I64
     learn: Bool
     new_day: Bool
+    after_hole: Bool
 
 
 @kernel
@@ -73,6 +75,16 @@ def _leave(s: F64, r: F64, limit: int) -> None:
         if r[j, END] <= limit and r[j, END] > s[REF_AT]:
             s[REF] = r[j, CLOSE]
             s[REF_AT] = r[j, END]
+
+
+@kernel
+def _ends_hole(s: F64, start: int) -> bool:
+    """Say whether a bar is the first after a hole that may have taken bars of its series; the hole is then done."""
+    if s[MISSING_TO] == 0.0 or start < s[MISSING_TO]:
+        return False
+    missed: bool = 0.0 < s[LAST_END] < s[MISSING_TO]
+    s[MISSING_TO] = 0.0
+    return missed
 
 
 class _Bars(NamedTuple):
@@ -138,9 +150,10 @@ def _fold(rows: I64, bars: _Bars, table: Cells, out: _Out) -> None:
                 continue
             fresh = s[LAST_END] == 0.0
             new_day = day != s[DAY] and not fresh
-            if new_day and sessions and code != LEVEL:
+            after_hole = _ends_hole(s, start)
+            if new_day and sessions and code != LEVEL and not after_hole:
                 f[F_PREV_CLOSE, t, n] = s[LAST_CLOSE]
-            if fresh or code == LEVEL or (new_day and sessions):
+            if fresh or code == LEVEL or (new_day and sessions) or after_hole:
                 s[REF] = bars.open[t, n]
                 s[REF_AT] = start
                 s[SINCE] = start
@@ -151,7 +164,7 @@ def _fold(rows: I64, bars: _Bars, table: Cells, out: _Out) -> None:
             total, high, low = _trailing(r, max(end - window_ns, s[SINCE]), high, low)
             window = (end - 1) // window_ns
             b[B_LEARN, t, n] = window > s[LEARNED]
-            b[B_NEW_DAY, t, n] = new_day
+            b[B_NEW_DAY, t, n], b[B_AFTER_HOLE, t, n] = new_day, after_hole
             s[LEARNED] = window
             f[F_ACTIVITY, t, n], f[F_REF, t, n] = total, s[REF]
             f[F_HIGH, t, n], f[F_LOW, t, n], f[F_CLOSE, t, n] = high, low, close
@@ -176,8 +189,13 @@ class WindowFamily:
         t, n = block.shape
         f = np.full((7, t, n), np.nan)
         i = np.zeros((3, t, n), dtype=np.int64)
-        b = np.zeros((2, t, n), dtype=np.bool_)
+        b = np.zeros((3, t, n), dtype=np.bool_)
         bars = _Bars(block.ts, block.open, block.high, block.low, block.close, activity, code, revise,
                      self.bar_s * NS_PER_S, self.window_s * NS_PER_S, self.sessions)  # fmt: skip
         _fold(rows, bars, self.table.cells, _Out(f, i, b))
         return Windows(code != ABSENT, (code == OK) | (code == LEVEL), revise, *f, *i, *b)
+
+    def miss(self, to_ns: int) -> None:
+        """Learn of a hole that ends at `to_ns`: bars from before it may still come, or be revised."""
+        for kept in (self.table.state, self.table.undo):
+            np.maximum(kept[:, MISSING_TO], to_ns, out=kept[:, MISSING_TO])

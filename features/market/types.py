@@ -118,6 +118,30 @@ class BarBatch:
         return cls(**columns, bar_s=bar_s)
 
 
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """Where bars may be missing: windows in the half-open span, and single bars of those that ended at its start.
+
+    Attributes
+    ----------
+    cause
+        restart, reconnect, shed_frames, shed_bars or clock_reset.
+    from_ns, to_ns
+        Newest window end before the loss and first new window start after it, UTC ns; the same where nothing
+        was known before.
+    count
+        Frames or bars lost, where known.
+    bar_s
+        The bar length that lost bars, seconds; 0 for all.
+    """
+
+    cause: str
+    from_ns: int
+    to_ns: int
+    count: int = 0
+    bar_s: int = 0
+
+
 COLUMNS = tuple(f.name for f in fields(BarBatch) if f.name not in ("bar_s", "recv_ns"))
 DTYPES: dict[str, np.dtype[np.generic]] = {
     name: np.dtype(np.int32 if name == "slot" else np.int64 if name in ("ts", "ts_end") else np.float64)

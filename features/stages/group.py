@@ -13,12 +13,14 @@ from features.decisions.judge import Judge, Verdict
 from features.detectors.base import DATA_FAULT, KINDS, MARKET_SHOCK
 from features.families.cross_section import Closes
 from features.families.fault import FLAT, SLIP
-from features.market.types import F64, I32, I64, NS_PER_S, Bool
+from features.market.types import F64, I32, I64, NS_PER_S, U8, Bool
 from features.stages import newest as nb
 from features.stages.context import Contexts
 from features.state import FAMILIES, FeatureState, Observation, SeriesShape
 
 N_FEATURES = len(catalog.CATALOG)
+ROWS = ("newest", "newest_x", "newest_why", "peaks", "raised")
+"""The arrays that hold a row per series."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ class SymbolGroup:
         self.slot_of = np.empty(0, dtype=np.int32)
         self.newest = np.zeros((0, nb.WIDTH))
         self.newest_x = np.zeros((0, N_FEATURES))
+        self.newest_why = np.zeros((0, N_FEATURES), dtype=np.uint8)
         self.peaks = np.zeros((0, peaks.WIDTH))
         self.raised = np.zeros((0, 2))
         self.shock = raising.no_shock()
@@ -75,10 +78,10 @@ class SymbolGroup:
         return self.row_of[slots]
 
     def _grow(self, capacity: int) -> None:
-        for name in ("newest", "newest_x", "peaks", "raised"):
+        for name in ROWS:
             old = getattr(self, name)
             if len(old) < capacity:
-                grown = np.zeros((capacity, old.shape[1]))
+                grown = np.zeros((capacity, old.shape[1]), dtype=old.dtype)
                 grown[: len(old)] = old
                 setattr(self, name, grown)
 
@@ -103,14 +106,14 @@ class SymbolGroup:
         verdict.kind[is_fault] = DATA_FAULT
         bars = nb.stack({
             nb.TS: block.ts, nb.END: block.ts + block.bar_s * NS_PER_S, nb.MOVE: seen.move, nb.REACH: seen.reach,
-            nb.TRIALS: seen.trials, nb.SCALE: scale, nb.RATE: verdict.rate, nb.SCORE: verdict.score,
-            nb.P_VALUE: verdict.p_value, nb.PRICE: block.close, nb.KIND: verdict.kind, nb.FLAGGED: is_anomaly,
-            nb.OPEN: is_open,
+            nb.IS_CUT: seen.is_cut, nb.TRIALS: seen.trials, nb.SCALE: scale, nb.RATE: verdict.rate,
+            nb.SCORE: verdict.score, nb.P_VALUE: verdict.p_value, nb.PRICE: block.close, nb.KIND: verdict.kind,
+            nb.FLAGGED: is_anomaly, nb.OPEN: is_open,
         }, verdict.rate.shape)  # fmt: skip
         found = self._own_anomalies(observed, bars, verdict, is_anomaly)
         if block.revise is not None and block.revise.any():
             found = self._amend(observed, bars, found, is_anomaly[0])
-        self._keep(rows, w.present, bars, seen.x, block.revise)
+        self._keep(rows, w.present, bars, seen, block.revise)
         return found
 
     def fold(self, block: BarBlock, ctx: Contexts) -> Anomalies:
@@ -157,7 +160,8 @@ class SymbolGroup:
         """Judge closed windows: `bars` [C, N, WIDTH] and `x` [C, N, F] of each window's last bar, END 0 where none."""
         present = bars[:, :, nb.END] > 0.0
         move, reach = bars[:, :, nb.MOVE].copy(), bars[:, :, nb.REACH].copy()
-        residual, _ = self.features.close(rows, Closes(present, revise, move, reach, ctx.move))
+        is_cut = bars[:, :, nb.IS_CUT] == 1.0
+        residual, why = self.features.close(rows, Closes(present, revise, move, reach, is_cut, ctx.move))
         for j, column in enumerate((catalog.RESIDUAL, catalog.RESIDUAL_Z, catalog.BETA)):
             x[:, :, column] = residual[j]
         verdict = self.closing.verdict(x, bars[:, :, nb.TRIALS])
@@ -179,7 +183,16 @@ class SymbolGroup:
         is_newest = bars[:, :, nb.END] == self.newest[rows, nb.END]
         flagged = ((is_closing | is_raised) & is_newest).any(axis=0)
         self.newest[rows[flagged], nb.FLAGGED] = 1.0
+        self._keep_closed(rows, is_newest & present, x, why)
         return found
+
+    def _keep_closed(self, rows: I64, is_newest: Bool, x: F64, why: U8) -> None:
+        """Remember what the close added to the newest bars; `is_newest` [C, N] says in which window each lies."""
+        c, n = np.nonzero(is_newest)
+        at = np.ix_(rows[n], np.arange(catalog.CLOSE_FROM, N_FEATURES))
+        self.newest_x[at] = x[c, n, catalog.CLOSE_FROM :]
+        has_value = ~np.isnan(self.newest_x[at])
+        self.newest_why[at] = np.where(has_value, catalog.VALUE, why[c, n][:, None])
 
     def _closing_anomalies(
         self, rows: I64, bars: F64, x: F64, v: Verdict, rate: F64, yes: Bool, own: Bool
@@ -222,19 +235,19 @@ class SymbolGroup:
         )  # fmt: skip
         return Anomalies.concat([found.with_states(state), lost])
 
-    def _keep(self, rows: I64, present: Bool, bars: F64, x: F64, revise: Bool | None) -> None:
+    def _keep(self, rows: I64, present: Bool, bars: F64, seen: Observation, revise: Bool | None) -> None:
         """Remember each series' last bar of the block."""
         self._bars = bars
-        seen = present.any(axis=0)
         last = present.shape[0] - 1 - np.argmax(present[::-1], axis=0)
-        n = np.flatnonzero(seen)
+        n = np.flatnonzero(present.any(axis=0))
         closed = self.newest[rows[n], nb.CLOSED]
         if revise is not None:
             same = revise[n] & (closed == self.newest[rows[n], nb.END])
             closed = np.where(same, -closed, closed)
         self.newest[rows[n]] = bars[last[n], n]
         self.newest[rows[n], nb.CLOSED] = closed
-        self.newest_x[rows[n]] = x[last[n], n]
+        self.newest_x[rows[n]] = seen.x[last[n], n]
+        self.newest_why[rows[n]] = seen.reason[last[n], n]
 
     def _is_open(self, block: BarBlock, seen: Observation) -> Bool:
         """Say which bars the universe's price and turnover rules let in."""
@@ -277,7 +290,7 @@ class SymbolGroup:
     def snapshot(self) -> dict[str, F64]:
         """Give every array of the group."""
         n = len(self.slot_of)
-        own = {name: getattr(self, name)[:n].copy() for name in ("newest", "newest_x", "peaks", "raised")}
+        own = {name: getattr(self, name)[:n].copy() for name in ROWS}
         scales = np.array(sorted(self.scales.items()), dtype=np.float64).reshape(-1, 2)
         totals = np.array([[d, *v] for d, v in sorted(self.totals.items())], dtype=np.float64).reshape(-1, 3)
         features = {f"features.{k}": v for k, v in self.features.snapshot().items()}
@@ -297,7 +310,7 @@ class SymbolGroup:
         self.row_of = np.full(int(slots.max(initial=-1)) + 1, -1)
         self.row_of[slots] = np.arange(len(slots))
         self.slot_of = slots
-        for name in ("newest", "newest_x", "peaks", "raised", "shock"):
+        for name in (*ROWS, "shock"):
             setattr(self, name, arrays[name].copy())
         self.scales = {int(d): s for d, s in arrays["scales"].tolist()}
         self.totals = {int(d): [p, n] for d, p, n in arrays["totals"].tolist()}

@@ -20,7 +20,7 @@ from features.families.trials import SESSIONS
 from features.families.window import clock
 from features.jit import kernel
 from features.market.calendar import ny_day
-from features.market.types import F64, I64, NS_PER_S, Bool
+from features.market.types import F64, I64, NS_PER_S, Bool, Hole
 from features.stages.context import Contexts
 from features.state import DAY_S, FeatureState, SeriesShape
 from features.stats import ALPHA, clip
@@ -260,6 +260,11 @@ class Market:
         ends = np.zeros(len(closes), dtype=np.int64)
         _fold(rows, bars, closes, self.terms, self.last.cells, self.state, ends, out)
         return self._contexts(ends[ends > 0], out[ends > 0])
+
+    def miss(self, hole: Hole) -> None:
+        """Learn that bars are missing: no move is measured across them."""
+        if hole.bar_s in (0, self.shape.bar_s):
+            self.features.miss(hole.to_ns)
 
     def close(self, end_ns: int) -> Contexts:
         """Close the window ending at `end_ns` from what was observed so far."""

@@ -9,12 +9,13 @@ from features.detectors.base import DATA_FAULT, KINDS, MARKET_SHOCK
 from features.jit import kernel
 from features.market.types import F64, I32, I64, U8, Bool
 
-TS, END, CLOSED, MOVE, REACH, TRIALS, SCALE, RATE, SCORE, P_VALUE, PRICE, KIND, FLAGGED, OPEN = range(14)
-WIDTH = 14
+TS, END, CLOSED, MOVE, REACH, TRIALS, SCALE, RATE, SCORE, P_VALUE, PRICE, KIND, FLAGGED, OPEN, IS_CUT = range(15)
+WIDTH = 15
 """Columns of a newest bar.
 
 `CLOSED` is the end of the bar that was closed last, negative where that bar was revised since. `FLAGGED` says that an
-anomaly was given out for the bar, `OPEN` that the universe's rules let it in. `RATE` is the smallest rate of the kinds
+anomaly was given out for the bar, `OPEN` that the universe's rules let it in, `IS_CUT` that a hole cut its hour short.
+`RATE` is the smallest rate of the kinds
 judged at once, inf where none was ready.
 """
 

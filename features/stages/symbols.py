@@ -3,7 +3,7 @@
 from features.block import BarBlock
 from features.decisions.anomalies import Anomalies
 from features.decisions.config import DetectionConfig
-from features.market.types import F64, AssetClass
+from features.market.types import F64, AssetClass, Hole
 from features.stages.context import Contexts
 from features.stages.group import N_FEATURES, Observed, SymbolGroup
 from features.state import SeriesShape
@@ -49,6 +49,12 @@ class Symbols:
     def decide(self, observed: Observed) -> Anomalies:
         """Judge what was observed."""
         return self.group(observed.block.bar_s).decide(observed)
+
+    def miss(self, hole: Hole) -> None:
+        """Learn that bars are missing: no move is measured across them."""
+        for bar_s, group in self.groups.items():
+            if hole.bar_s in (0, bar_s):
+                group.features.miss(hole.to_ns)
 
     def close(self, ctx: Contexts) -> Anomalies:
         """Close one window against its context."""

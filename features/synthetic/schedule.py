@@ -79,6 +79,10 @@ def schedule(
     return found
 
 
+APART_NS = 10 * MINUTE_NS
+"""So far from a given injection its symbol, and the market, have no scheduled one."""
+
+
 class InjectedTape:
     """A tape with anomalies in it: those of the schedule and those given. Same methods as `Tape`.
 
@@ -104,8 +108,17 @@ class InjectedTape:
             day_of(self.tape.config.asset_class, start_ns) - 1,
             day_of(self.tape.config.asset_class, end_ns) + 1,
         )
-        scheduled = [i for day in days for i in self._scheduled(day)]
+        scheduled = [i for day in days for i in self._scheduled(day) if not self._yields(i)]
         return [i for i in (*scheduled, *self._given) if i.start_ns < end_ns and start_ns < i.over_ns]
+
+    def _yields(self, scheduled: Injection) -> bool:
+        """Say whether a scheduled injection would blur a given one of its symbol."""
+        return any(
+            scheduled.column in (-1, g.column)
+            and scheduled.start_ns < g.over_ns + APART_NS
+            and g.start_ns < scheduled.over_ns + APART_NS
+            for g in self._given
+        )
 
     def labels(self, start_ns: int, end_ns: int) -> list[Label]:
         """Give the truth about a span: every injection that begins in it."""

@@ -181,7 +181,7 @@ async def _state(running: System) -> tuple[Market, Symbols]:
     finally:
         await conn.close()
     assert stored is not None
-    stored.arrays.pop("watch.newest_ts")
+    stored.arrays.pop("stream.newest_ts")
     market.restore(stored.arrays)
     market.grow(SYMBOLS)
     return market, shard.symbols

@@ -45,9 +45,9 @@ class FeedCounts:
         for seconds in bursts:
             own.observe(metrics.BURST, seconds, asset_class=a)
         if watch is not None:
-            self._grow(metrics.BARS_LATE, "", watch.n_late, asset_class=a)
-            self._grow(metrics.BARS_REVISED, "newest", watch.n_revised, asset_class=a, depth="newest")
-            self._grow(metrics.BARS_REVISED, "older", watch.n_older, asset_class=a, depth="older")
+            self._grow(metrics.BARS_LATE, "", watch.stream.n_late, asset_class=a)
+            self._grow(metrics.BARS_REVISED, "newest", watch.stream.n_revised, asset_class=a, depth="newest")
+            self._grow(metrics.BARS_REVISED, "older", watch.stream.n_older, asset_class=a, depth="older")
             own.set(metrics.QUEUE_DEPTH, watch.router.n_bars, queue=f"lanes_{a}")
         if stats is not None:
             self._grow(metrics.BARS_RECEIVED, "", stats.bars, asset_class=a, bar_length=self.bar_length)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from features.market.types import BarBatch
+from features.market.types import BarBatch, Hole
 
 
 class FatalFeedError(Exception):
@@ -60,21 +60,26 @@ class FeedEvent:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """Bars of one flush, in arrival order per slot.
+    """What one flush brings: bars, in arrival order per slot, and the holes between them.
 
     Attributes
     ----------
-    batches
-        At most one bar per slot and one bar length in each.
+    items
+        At most one bar per slot and one bar length in each batch.
     now_ns
         The feed's time when the last of them was parsed, UTC ns.
     recv_ns
-        When the last frame of it was received, UTC ns.
+        When the last frame of it was received, UTC ns; 0 where it holds no bars.
     """
 
-    batches: tuple[BarBatch, ...]
+    items: tuple[BarBatch | Hole, ...]
     now_ns: int
     recv_ns: int
+
+    @property
+    def batches(self) -> tuple[BarBatch, ...]:
+        """Its bars alone."""
+        return tuple(i for i in self.items if isinstance(i, BarBatch))
 
 
 @dataclass(slots=True)

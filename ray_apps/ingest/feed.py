@@ -5,6 +5,7 @@ deliverer flushes them every few milliseconds; the link's supervisor keeps the c
 """
 
 import asyncio
+import itertools
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -14,7 +15,7 @@ import numpy as np
 
 from features.market.bars import merge
 from features.market.polygon import Limits, Parsed, parse
-from features.market.types import NS_PER_S, SlotTable
+from features.market.types import NS_PER_S, BarBatch, Hole, SlotTable
 from ray_apps.ingest.clock import FeedClock
 from ray_apps.ingest.config import FeedConfig
 from ray_apps.ingest.events import Delivery, EventKind, FeedEvent, FeedStats
@@ -89,7 +90,6 @@ class Feed:
             for task in (link, *workers):
                 task.cancel()
             results = await asyncio.gather(link, *workers, return_exceptions=True)
-            self._tell_losses()
             self._ended.set()
         for result in results:
             if isinstance(result, Exception):
@@ -158,7 +158,7 @@ class Feed:
     def _tell_time(self, parsed: Parsed) -> None:
         """Move the clock on, close holes, and doubt the clock where frames contradict it."""
         for hole in self._holes.see(parsed.batches):
-            self._gap(hole.cause, hole.from_ns, hole.to_ns, hole.count)
+            self._bars.put_hole(hole)
         if parsed.batches:
             self.clock.observe(np.concatenate([b.ts_end for b in parsed.batches]))
         accepted = sum(map(len, parsed.batches))
@@ -169,11 +169,24 @@ class Feed:
     async def _deliver_all(self) -> None:
         """Flush what is parsed, as it becomes due."""
         while True:
-            batches = await self._bars.take(self._config.flush_s, self._config.flush_bars)
-            self._tell_losses()
-            oldest_ns, newest_ns = min(b.recv_ns for b in batches), max(b.recv_ns for b in batches)
-            await self._deliver(Delivery(merge(batches), self.clock.now_ns(), newest_ns))
-            self._stats.bars += sum(map(len, batches))
+            await self._hand_over(await self._bars.take(self._config.flush_s, self._config.flush_bars))
+
+    async def _hand_over(self, taken: list[BarBatch | Hole]) -> None:
+        """Deliver a flush: batches joined, but not across a hole."""
+        loss = self._bars.losses()
+        items: list[BarBatch | Hole] = [] if loss is None else [loss]
+        for _, run in itertools.groupby(taken, lambda i: isinstance(i, Hole)):
+            part = list(run)
+            batches = [i for i in part if isinstance(i, BarBatch)]
+            items += merge(batches) if batches else part
+        for hole in items:
+            if isinstance(hole, Hole):
+                self._tell_hole(hole)
+        received = [i.recv_ns for i in items if isinstance(i, BarBatch)]
+        await self._deliver(Delivery(tuple(items), self.clock.now_ns(), max(received, default=0)))
+        self._stats.bars += sum(len(i) for i in taken if isinstance(i, BarBatch))
+        if received:
+            oldest_ns = min(i.recv_ns for i in taken if isinstance(i, BarBatch))
             self._stats.lag_s = max(0.0, (time.time_ns() - oldest_ns) / NS_PER_S)
 
     async def _hand_on(self) -> None:
@@ -185,10 +198,5 @@ class Feed:
         except TimeoutError:
             return
 
-    def _tell_losses(self) -> None:
-        loss = self._bars.losses()
-        if loss is not None:
-            self._gap("shed_bars", loss.from_ns, loss.to_ns, loss.bars)
-
-    def _gap(self, cause: str, from_ns: int, to_ns: int, count: int) -> None:
-        self._tell(FeedEvent(EventKind.GAP, time.time_ns(), cause, from_ns, to_ns, count=count))
+    def _tell_hole(self, hole: Hole) -> None:
+        self._tell(FeedEvent(EventKind.GAP, time.time_ns(), hole.cause, hole.from_ns, hole.to_ns, count=hole.count))

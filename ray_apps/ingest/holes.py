@@ -1,32 +1,10 @@
 """Keep the books on what the stream lost: from the newest window known to the first one after the loss."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 
-from features.market.types import BarBatch
-
-
-@dataclass(frozen=True, slots=True)
-class Hole:
-    """Bars that may be missing: windows in the half-open span, and single bars of those that ended at its start.
-
-    Attributes
-    ----------
-    cause
-        restart, reconnect, shed_frames or clock_reset.
-    from_ns, to_ns
-        Newest window end before the loss and first new window start after it, UTC ns; the same where nothing
-        was known before.
-    count
-        Frames lost, where known.
-    """
-
-    cause: str
-    from_ns: int
-    to_ns: int
-    count: int = 0
+from features.market.types import BarBatch, Hole
 
 
 class Holes:

@@ -3,9 +3,9 @@
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from features.market.types import BarBatch
+from features.market.types import BarBatch, Hole
 
 SECOND_S = 1  # the bar length that goes first
 
@@ -18,6 +18,10 @@ class Frame:
     recv_ns: int
     monotonic_ns: int
     session: int
+
+
+def _bars(item: BarBatch | Hole) -> int:
+    return len(item) if isinstance(item, BarBatch) else 0
 
 
 class FrameQueue:
@@ -75,33 +79,27 @@ class FrameQueue:
         return True
 
 
-@dataclass(frozen=True, slots=True)
-class Shed:
-    """Second bars that were lost: how many, and the span of their windows, UTC ns."""
-
-    bars: int
-    from_ns: int
-    to_ns: int
-
-    def join(self, other: "Shed | None") -> "Shed":
-        """Give both losses as one."""
-        if other is None:
-            return self
-        return Shed(self.bars + other.bars, min(self.from_ns, other.from_ns), max(self.to_ns, other.to_ns))
-
-
 class BarQueue:
-    """Bars parsed and not delivered, bounded: second bars are shed first, for minutes the parser waits."""
+    """Bars parsed and not delivered, and the holes between them; bounded by bars.
+
+    Second bars are shed first, for minutes the parser waits.
+    """
 
     def __init__(self, max_bars: int) -> None:
         self._max_bars = max_bars
-        self._batches: deque[BarBatch] = deque()
+        self._items: deque[BarBatch | Hole] = deque()
         self._grown = asyncio.Event()
         self._shrunk = asyncio.Event()
         self._idle = asyncio.Event()
-        self._loss: Shed | None = None
+        self._loss: Hole | None = None
         self.bars = 0
         self.shed = 0
+
+    def put_hole(self, hole: Hole) -> None:
+        """Add a hole behind the bars that are there; there is one a loss, so they need no bound."""
+        self._items.append(hole)
+        self._idle.clear()
+        self._grown.set()
 
     async def put(self, batches: Sequence[BarBatch]) -> None:
         """Add the bars of a frame; wait for room where shedding second bars does not make enough."""
@@ -115,27 +113,27 @@ class BarQueue:
                 self._shrunk.clear()
                 await self._shrunk.wait()
             else:
-                self._batches.append(batch)
+                self._items.append(batch)
                 self.bars += len(batch)
                 self._idle.clear()
                 self._grown.set()
 
-    async def take(self, flush_s: float, flush_bars: int) -> list[BarBatch]:
-        """Wait for bars, then until there are `flush_bars` or `flush_s` have passed; give at most that many.
+    async def take(self, flush_s: float, flush_bars: int) -> list[BarBatch | Hole]:
+        """Wait for something, then until there are `flush_bars` or `flush_s` have passed; give at most that many.
 
         (More only where a single batch has more.)
         """
-        while not self._batches:
+        while not self._items:
             self._idle.set()
             self._grown.clear()
             await self._grown.wait()
         if self.bars < flush_bars:
             await self._fill(flush_s, flush_bars)
-        taken = [self._pop()]
-        count = len(taken[0])
-        while self._batches and count + len(self._batches[0]) <= flush_bars:
+        taken: list[BarBatch | Hole] = [self._pop()]
+        count = _bars(taken[0])
+        while self._items and count + _bars(self._items[0]) <= flush_bars:
             taken.append(self._pop())
-            count += len(taken[-1])
+            count += _bars(taken[-1])
         self._shrunk.set()
         return taken
 
@@ -143,8 +141,8 @@ class BarQueue:
         """Wait until every bar put is taken and done with."""
         await self._idle.wait()
 
-    def losses(self) -> Shed | None:
-        """Give what was shed since the last call."""
+    def losses(self) -> Hole | None:
+        """Give what was shed since the last call, as one hole."""
         loss, self._loss = self._loss, None
         return loss
 
@@ -158,20 +156,24 @@ class BarQueue:
         except TimeoutError:
             return
 
-    def _pop(self) -> BarBatch:
-        batch = self._batches.popleft()
-        self.bars -= len(batch)
-        return batch
+    def _pop(self) -> BarBatch | Hole:
+        item = self._items.popleft()
+        self.bars -= _bars(item)
+        return item
 
     def _drop(self, batch: BarBatch) -> None:
         self.shed += len(batch)
-        self._loss = Shed(len(batch), int(batch.ts.min()), int(batch.ts_end.max())).join(self._loss)
+        had = self._loss or Hole("shed_bars", int(batch.ts.min()), int(batch.ts_end.max()), 0, SECOND_S)
+        self._loss = replace(
+            had, from_ns=min(had.from_ns, int(batch.ts.min())), to_ns=max(had.to_ns, int(batch.ts_end.max())),
+            count=had.count + len(batch),
+        )  # fmt: skip
 
     def _drop_oldest_seconds(self) -> bool:
         """Drop the oldest batch of second bars, if there is one."""
-        for i, batch in enumerate(self._batches):
-            if batch.bar_s == SECOND_S:
-                del self._batches[i]
+        for i, batch in enumerate(self._items):
+            if isinstance(batch, BarBatch) and batch.bar_s == SECOND_S:
+                del self._items[i]
                 self.bars -= len(batch)
                 self._drop(batch)
                 return True

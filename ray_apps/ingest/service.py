@@ -20,6 +20,7 @@ from features.market.calendar import is_trading
 from features.market.types import NS_PER_S, BarBatch, SlotTable
 from features.stages.context import Contexts
 from features.stages.market import Market
+from features.stages.market_stream import MarketStream
 from features.state import SeriesShape
 from ray_apps.ingest import warm
 from ray_apps.ingest.events import Delivery, EventKind, FeedEvent, FeedStats
@@ -28,12 +29,12 @@ from ray_apps.ingest.plan import FeedPlan
 from ray_apps.ingest.receipts import Receipt, receipt
 from ray_apps.ingest.watch import MarketWatch
 from ray_apps.shards.messages import Ack, Message, Opened
-from ray_apps.shards.recovery import LATE_NS, batches
+from ray_apps.shards.recovery import LATE_NS, holes_since, stored
 from ray_apps.shards.routing import Router
 from ray_apps.store import checkpoints, series
 from ray_apps.store.connect import Pool
 from ray_apps.store.errors import LeaseLostError, StoreUnavailableError
-from ray_apps.store.feeds import FeedRow, GapRow, add_gap, put_feed
+from ray_apps.store.feeds import FeedRow, put_feed
 from ray_apps.store.lease import Lease
 from ray_apps.store.recovery import bars_since
 
@@ -84,7 +85,6 @@ class FeedService:
         self._watch: MarketWatch | None = None
         self._stop = asyncio.Event()
         self._last_byte_s = 0.0
-        self._gaps: deque[GapRow] = deque(maxlen=10_000)
 
     async def run(self) -> None:
         """Hold the lease, warm up, read until `stop`."""
@@ -134,7 +134,7 @@ class FeedService:
                 return
             self._watch = watch
             gc.freeze()  # what is there now stays: a collection in the middle of a burst need not look at it
-            feed = replace(self.plan.feed, newest_ns=watch.newest_end_ns)
+            feed = replace(self.plan.feed, newest_ns=watch.stream.newest_end_ns)
             self._feed = Feed(feed, self._deliver, self._table, self._event, self._in_session)
             watch.has_more = self._feed.has_more
             tasks += [group.create_task(t) for t in (
@@ -167,16 +167,15 @@ class FeedService:
                 self._table.slot(s.symbol, s.bar_s)
             self._registered = len(self._table)
             market = Market(SeriesShape(plan.asset_class, plan.primary_bar_s, plan.activity), plan.detection.budget)
-            stored = await checkpoints.load(
+            found = await checkpoints.load(
                 conn, plan.checkpoints, stage="market", asset_class=plan.asset_class.value, shard=""
             )
         seqs = [await self.shards.position(i) for i in range(plan.n_shards)]
         epoch = self._lease.epoch or 0
         router = Router(self._table, self.shards.apply, epoch, seqs, self._acknowledged, self._queue)
-        watch = MarketWatch(market, router)
-        if stored is not None and min(seqs) >= 0:
-            watch.newest_ts = stored.arrays.pop("watch.newest_ts").astype(np.int64)
-            market.restore(stored.arrays)
+        watch = MarketWatch(MarketStream(market, self._table), router)
+        if found is not None and min(seqs) >= 0:
+            watch.stream.restore(found.arrays)
             for lane, seq in zip(router.lanes, seqs, strict=True):
                 lane.seq = seq
             await self._fold_stored(watch)
@@ -192,30 +191,33 @@ class FeedService:
             for block in warm.blocks(plan.warm, plan.asset_class, self._table):
                 await self._register()
                 opened = tuple(Opened(i, s) for i, s in enumerate(self._table.since(0)))
-                ctx = watch.warm(block)
+                ctx = watch.stream.warm(block)
                 for i in range(plan.n_shards):
                     await self.shards.warm(i, block, ctx, opened)
         self._watch = watch
         return [await self.shards.warmed(i) for i in range(plan.n_shards)]
 
     async def _fold_stored(self, watch: MarketWatch) -> None:
-        """Fold the bars that were stored after the Market's checkpoint."""
+        """Fold what was stored after the Market's checkpoint."""
+        asset_class, bar_s, stream = self.plan.asset_class, self.plan.primary_bar_s, watch.stream
         lengths = np.array([s.bar_s for s in self._table.since(0)], dtype=np.int64)
-        slots = np.flatnonzero(lengths == self.plan.primary_bar_s).astype(np.int32)
-        since = max(0, int(watch.newest_ts.max(initial=0)) - LATE_NS)
+        slots = np.flatnonzero(lengths == bar_s).astype(np.int32)
+        since = max(0, int(stream.newest_ts.max(initial=0)) - LATE_NS)
         async with self._pool.connection() as conn:
-            async for rows in bars_since(conn, self.plan.asset_class, slots, since):
-                for batch in batches(rows, lengths, watch):
-                    watch.fold_again(batch)
+            holes = await holes_since(conn, asset_class, since)
+            rows = bars_since(conn, asset_class, slots, since)
+            async for item in stored(rows, lengths, stream, holes, bar_s):
+                stream.fold_again(item)
 
     async def _deliver(self, delivery: Delivery) -> None:
         assert self._watch is not None
-        self._last_byte_s = time.monotonic() - (time.time_ns() - delivery.recv_ns) / NS_PER_S
+        if delivery.recv_ns:
+            self._last_byte_s = time.monotonic() - (time.time_ns() - delivery.recv_ns) / NS_PER_S
         if len(self._table) > self._registered:
             await self._register()
         for batch in delivery.batches:
             self._remember(batch)
-        await self._watch.deliver(delivery.batches)
+        await self._watch.deliver(delivery.items)
 
     def _remember(self, batch: BarBatch) -> None:
         """Keep the last bars for people to see; a bounded number per batch, whatever its size."""
@@ -269,7 +271,6 @@ class FeedService:
 
     def _event(self, event: FeedEvent) -> None:
         if event.kind is EventKind.GAP:
-            self._gaps.append(GapRow(self.plan.asset_class.value, event.from_ns, event.to_ns, event.message))
             return
         self.status = {
             EventKind.AUTHENTICATED: "connected", EventKind.SUBSCRIBED: "live", EventKind.FATAL: "refused",
@@ -298,9 +299,6 @@ class FeedService:
                 newest_ts=stats.newest_ns or None if stats else None, lag_s=stats.lag_s if stats else None,
                 detail=self.detail[:500],
             ))  # fmt: skip
-            while self._gaps:
-                await add_gap(conn, self._gaps[0])
-                self._gaps.popleft()
 
     async def _checkpoints(self) -> None:
         while True:
@@ -312,11 +310,10 @@ class FeedService:
         watch = self._watch
         if watch is None:
             return
-        arrays = {**watch.market.snapshot(), "watch.newest_ts": watch.newest_ts.copy()}
         async with self._pool.connection() as conn:
             await checkpoints.save(
                 conn, self.plan.checkpoints, stage="market", asset_class=self.plan.asset_class.value, shard="",
-                position={}, arrays=arrays,
+                position={}, arrays=watch.stream.snapshot(),
             )  # fmt: skip
 
     async def _finish(self) -> None:

@@ -4,7 +4,7 @@ import zlib
 from dataclasses import dataclass, field
 
 from features.market.types import BarBatch, Series
-from features.stages.context import Contexts
+from features.stages.market_stream import Item
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +19,12 @@ class Opened:
 class Message:
     """One transaction's worth of input, numbered (epoch, seq) per shard.
 
-    `items` are batches of bars and contexts of closed windows, to be taken in order.
+    `items` are batches of bars, contexts of closed windows and holes, to be taken in order.
     """
 
     epoch: int
     seq: int
-    items: tuple[BarBatch | Contexts, ...]
+    items: tuple[Item, ...]
     opened: tuple[Opened, ...] = ()
 
     @property

@@ -1,13 +1,15 @@
-"""Start a shard where it stopped: the newest checkpoint, then the stored bars and contexts after it."""
+"""Start a shard where it stopped: the newest checkpoint, then what is stored after it: bars, contexts, holes."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from features.market.types import F64, I32, I64, NS_PER_S, AssetClass, BarBatch
+from features.market.types import F64, I32, I64, NS_PER_S, AssetClass, BarBatch, Hole
 from features.stages.context import Contexts
+from features.stages.market_stream import Item
+from features.stages.symbol_stream import CONTEXTS_KEPT
 from ray_apps.shards.contexts import decode
 from ray_apps.shards.messages import Opened, shard_of
 from ray_apps.shards.shard import ShardConfig, SymbolShard
@@ -69,7 +71,7 @@ def copied(shard: SymbolShard) -> Copied | None:
     """Copy the state; None while a message is folded and not yet stored."""
     if shard.pending is not None:
         return None
-    return Copied(shard.config, {"seq": shard.applied_seq, "closed_to": shard.closed_to}, shard.snapshot())
+    return Copied(shard.config, {"seq": shard.applied_seq, "closed_to": shard.stream.closed_to}, shard.snapshot())
 
 
 async def write(state: Copied) -> None:
@@ -103,22 +105,42 @@ async def _load(conn: Conn, shard: SymbolShard) -> int | None:
     if found is None:
         return None
     shard.restore(found.arrays)
-    shard.closed_to = int(found.position["closed_to"])
-    return max(0, int(shard.newest_ts.max(initial=0)) - LATE_NS)
+    shard.stream.closed_to = int(found.position["closed_to"])
+    return max(0, int(shard.stream.newest_ts.max(initial=0)) - LATE_NS)
 
 
 async def _fold(conn: Conn, shard: SymbolShard, slots: I32, lengths: I64, since: int) -> None:
-    """Fold stored bars in the order of their ends; a window closes before the first bar that ends after it."""
-    c = shard.config
-    pending = await contexts_since(conn, c.asset_class, max(c.primary_bar_s, 60), max(since, shard.closed_to + 1))
-    pending.reverse()
-    async for rows in bars_since(conn, c.asset_class, slots, since):
-        for batch in batches(rows, lengths, shard):
-            while batch.bar_s == c.primary_bar_s and pending and int(pending[-1].end[0]) < int(batch.ts_end[0]):
-                shard.fold_again(pending.pop())
-            shard.fold_again(batch)
-    while pending:
-        shard.fold_again(pending.pop())
+    c, stream = shard.config, shard.stream
+    window_s = max(c.primary_bar_s, 60)
+    kept_ns = CONTEXTS_KEPT * window_s * NS_PER_S
+    contexts = await contexts_since(conn, c.asset_class, window_s, max(0, max(since, stream.closed_to) - kept_ns))
+    stream.recent = {int(x.end[0]): x for x in contexts if int(x.end[0]) <= stream.closed_to}
+    later = [x for x in contexts if int(x.end[0]) > max(since, stream.closed_to)]
+    between: list[Contexts | Hole] = [*later, *await holes_since(conn, c.asset_class, since)]
+    async for item in stored(bars_since(conn, c.asset_class, slots, since), lengths, stream, between, c.primary_bar_s):
+        shard.fold_again(item)
+
+
+async def stored(
+    rows: AsyncIterator[BarRows], lengths: I64, state: "Folded", between: Sequence[Contexts | Hole], bar_s: int
+) -> AsyncIterator[Item]:
+    """Give stored input in order: a window closes, and a hole ends, before the first bar that ends after it."""
+    waiting = sorted(between, key=_at, reverse=True)
+    async for part in rows:
+        for batch in batches(part, lengths, state):
+            while waiting and _is_before(waiting[-1], batch, bar_s):
+                yield waiting.pop()
+            yield batch
+    while waiting:
+        yield waiting.pop()
+
+
+def _at(item: Contexts | Hole) -> int:
+    return item.to_ns if isinstance(item, Hole) else int(item.end[0])
+
+
+def _is_before(item: Contexts | Hole, batch: BarBatch, bar_s: int) -> bool:
+    return _at(item) < int(batch.ts_end[0]) and (isinstance(item, Hole) or batch.bar_s == bar_s)
 
 
 async def contexts_since(conn: Conn, asset_class: AssetClass, window_s: int, since: int) -> list[Contexts]:
@@ -129,6 +151,16 @@ async def contexts_since(conn: Conn, asset_class: AssetClass, window_s: int, sin
         (asset_class.value, window_s, Ns(since)),
     )
     return [decode(bytes(payload)) for (payload,) in rows]
+
+
+async def holes_since(conn: Conn, asset_class: AssetClass, since: int) -> list[Hole]:
+    """Give the recorded holes that end at `since` or later, in time order."""
+    rows = await fetch(
+        conn,
+        "SELECT reason, from_ts, to_ts, bar_s FROM gaps WHERE asset_class = %s AND to_ts >= %s ORDER BY to_ts",
+        (asset_class.value, Ns(since)),
+    )
+    return [Hole(cause, from_ns, to_ns, bar_s=bar_s) for cause, from_ns, to_ns, bar_s in rows]
 
 
 class Folded(Protocol):

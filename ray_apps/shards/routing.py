@@ -12,8 +12,9 @@ from collections.abc import Awaitable, Callable
 
 import numpy as np
 
-from features.market.types import BarBatch, SlotTable
+from features.market.types import BarBatch, Hole, SlotTable
 from features.stages.context import Contexts
+from features.stages.market_stream import Item
 from ray_apps.shards.messages import Ack, Message, Opened, shard_of
 
 LOG = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class Lane:
         self.retries = 0
         self._send = send
         self._on_ack = on_ack
-        self._items: deque[BarBatch | Contexts] = deque()
+        self._items: deque[Item] = deque()
         self._opened: list[Opened] = []
         self._more = asyncio.Event()
         self._room = asyncio.Event()
@@ -50,13 +51,12 @@ class Lane:
         self._idle = asyncio.Event()
         self._idle.set()
 
-    async def put(self, item: BarBatch | Contexts, opened: list[Opened]) -> None:
+    async def put(self, item: Item, opened: list[Opened]) -> None:
         """Queue an item; waits while the lane is full."""
         await self._room.wait()
         self._opened.extend(opened)
         self._items.append(item)
-        if isinstance(item, BarBatch):
-            self.n_bars += len(item)
+        self.n_bars += _bars(item)
         if self.n_bars >= LANE_BARS:
             self._room.clear()
         self._idle.clear()
@@ -82,12 +82,12 @@ class Lane:
 
     def _next(self) -> Message:
         self.seq += 1
-        items: list[BarBatch | Contexts] = []
+        items: list[Item] = []
         n = 0
-        while self._items and (n == 0 or n + len(self._items[0]) <= MESSAGE_BARS):
+        while self._items and (n == 0 or n + _bars(self._items[0]) <= MESSAGE_BARS):
             item = self._items.popleft()
             items.append(item)
-            n += len(item) if isinstance(item, BarBatch) else 0
+            n += _bars(item)
         opened, self._opened = tuple(self._opened), []
         return Message(self.epoch, self.seq, tuple(items), opened)
 
@@ -103,6 +103,10 @@ class Lane:
                 LOG.warning("message to shard %d not taken, sent again: %s", self.shard, e)
                 await asyncio.sleep(delay * (0.5 + random.random()))  # noqa: S311 (jitter)
                 delay = min(delay * 2, RETRY_S[1])
+
+
+def _bars(item: Item) -> int:
+    return len(item) if isinstance(item, BarBatch) else 0
 
 
 class Router:
@@ -134,11 +138,12 @@ class Router:
             if len(rows) or mine:
                 await lane.put(batch.take(rows), mine)
 
-    async def close(self, ctx: Contexts) -> None:
-        """Tell every shard that a window closed."""
-        self._closing[int(ctx.end[0])] = self.n_shards
+    async def tell(self, item: Contexts | Hole) -> None:
+        """Tell every shard that a window closed, or that bars are missing."""
+        if isinstance(item, Contexts):
+            self._closing[int(item.end[0])] = self.n_shards
         for lane in self.lanes:
-            await lane.put(ctx, [])
+            await lane.put(item, [])
 
     async def run(self) -> None:
         """Run all lanes until cancelled, or until one fails for good."""

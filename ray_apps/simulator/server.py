@@ -40,8 +40,8 @@ from ray_apps.simulator.ws import Hub
 HOST = "127.0.0.1"
 _PARENT_POLL_S = 0.5
 _LABEL_POLL_S = 1.0
-# The size of the demonstration's anomaly: beyond doubt, and no more than a lively stock does in a year.
-_BURST_SIZE, _BURST_ACTIVITY, _BURST_MINUTES = 0.035, 100.0, 1
+# The size of the demonstration's anomaly: called as a burst on each of forty days tried, half a year apart.
+_BURST_SIZE, _BURST_ACTIVITY, _BURST_MINUTES = 0.03, 600.0, 1
 _MOST_SYMBOLS = {AssetClass.FOREX: 300, AssetClass.FUTURES: 150, AssetClass.INDICES: 10_000}
 
 

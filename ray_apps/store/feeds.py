@@ -1,5 +1,6 @@
 """Keep what is known of each feed, and the holes in its data."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ray_apps.store.connect import Conn, Ns, ns
@@ -22,12 +23,13 @@ class FeedRow:
 
 @dataclass(frozen=True, slots=True)
 class GapRow:
-    """A hole: no bar of the class was received whose window lies in [from_ts, to_ts)."""
+    """A hole: no bar of the class, of length `bar_s` or any (0), was received whose window lies in [from_ts, to_ts)."""
 
     asset_class: str
     from_ts: int
     to_ts: int
     reason: str
+    bar_s: int = 0
     recorded_at: int | None = None
 
 
@@ -47,9 +49,11 @@ async def put_feed(conn: Conn, row: FeedRow) -> None:
     )  # fmt: skip
 
 
-async def add_gap(conn: Conn, row: GapRow) -> None:
-    """Record a hole; the same one again changes nothing."""
-    await conn.execute(
-        "INSERT INTO gaps (asset_class, from_ts, to_ts, reason) VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING",
-        (row.asset_class, Ns(row.from_ts), Ns(row.to_ts), row.reason),
-    )
+async def put_gaps(conn: Conn, rows: Sequence[GapRow]) -> None:
+    """Record holes; one that is there already changes nothing."""
+    for row in rows:
+        await conn.execute(
+            "INSERT INTO gaps (asset_class, from_ts, to_ts, reason, bar_s) VALUES (%s, %s, %s, %s, %s) "
+            "ON CONFLICT DO NOTHING",
+            (row.asset_class, Ns(row.from_ts), Ns(row.to_ts), row.reason, row.bar_s),
+        )

@@ -22,6 +22,7 @@ from ray_apps.store import partitions
 from ray_apps.store.connect import Conn, Ns, connect, fetch, unavailable
 from ray_apps.store.copying import BAR_COLUMNS, encode
 from ray_apps.store.errors import LeaseLostError
+from ray_apps.store.feeds import GapRow, put_gaps
 from ray_apps.store.rows import (
     CLASS_STRIDE,
     AnomalyRow,
@@ -75,6 +76,7 @@ class _Rest:
     contexts: Sequence[ContextRow]
     outbox: Sequence[OutboxRow]
     episodes: Sequence[EpisodeRow]
+    gaps: Sequence[GapRow]
 
 
 class ShardWriter:
@@ -119,6 +121,7 @@ class ShardWriter:
         contexts: Sequence[ContextRow] = (),
         outbox: Sequence[OutboxRow] = (),
         episodes: Sequence[EpisodeRow] = (),
+        gaps: Sequence[GapRow] = (),
     ) -> bool:
         """Store a batch whole or not at all; False when it was stored before.
 
@@ -133,7 +136,7 @@ class ShardWriter:
             When the database is away: whether the batch was stored is unknown, so send it again as it is.
         """
         merged = BarRows.concat(bars) if bars else None
-        rest = _Rest(anomalies, contexts, outbox, episodes)
+        rest = _Rest(anomalies, contexts, outbox, episodes, gaps)
         try:
             with unavailable("store a batch"):
                 async with asyncio.timeout(COMMIT_TIMEOUT_S):
@@ -162,6 +165,7 @@ class ShardWriter:
             await anomaly_sql.put_episodes(conn, rest.episodes)
             await anomaly_sql.put_outbox(conn, rest.outbox)
             await _put_contexts(conn, rest.contexts)
+            await put_gaps(conn, rest.gaps)
         return True
 
     async def close(self) -> None:

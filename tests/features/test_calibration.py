@@ -56,7 +56,7 @@ def fold(
         ctx = market.observe(rows, block, np.ones(len(block.ts), dtype=np.bool_))
         seen = features.observe(rows, block)
         w, x = seen.windows, seen.x
-        residual, _ = features.close(rows, Closes(w.present, w.revise, seen.move, seen.reach, ctx.move))
+        residual, _ = features.close(rows, Closes(w.present, w.revise, seen.move, seen.reach, seen.is_cut, ctx.move))
         for j, column in enumerate((catalog.RESIDUAL, catalog.RESIDUAL_Z, catalog.BETA)):
             x[:, :, column] = residual[j]
         if day < warmup:

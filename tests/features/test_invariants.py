@@ -62,7 +62,9 @@ def observe(scene: Scene, b: BarBlock) -> Observation:
     seen = state.observe(rows, b)
     market = 1e-3 * np.cos(np.arange(len(b.ts)))
     present = np.isfinite(b.close)
-    values, why = state.close(rows, Closes(present, np.zeros(len(rows), bool), seen.move, seen.reach, market))
+    values, why = state.close(
+        rows, Closes(present, np.zeros(len(rows), bool), seen.move, seen.reach, seen.is_cut, market)
+    )
     for j, column in enumerate((catalog.RESIDUAL, catalog.RESIDUAL_Z, catalog.BETA)):
         seen.x[:, :, column] = values[j]
         seen.reason[:, :, column] = np.where(np.isnan(values[j]), why, 0)

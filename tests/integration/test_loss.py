@@ -42,7 +42,9 @@ async def watch(dsn: str, folder: Path, act: Act | None = None, n_shards: int = 
 
             def closed(minutes: int) -> bool:
                 watch = running.service._watch
-                return running.task.done() or (watch is not None and watch.minute.closed_to >= START + minutes * MINUTE)
+                return running.task.done() or (
+                    watch is not None and watch.stream.minute.closed_to >= START + minutes * MINUTE
+                )
 
             await eventually(lambda: closed(MINUTES // 3), 120)
             if act is not None:

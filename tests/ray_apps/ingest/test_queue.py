@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.market.types import NS_PER_S, AssetClass, BarBatch
+from features.market.types import NS_PER_S, AssetClass, BarBatch, Hole
 from ray_apps.ingest.backoff import full_jitter
 from ray_apps.ingest.config import FeedConfig
-from ray_apps.ingest.holes import Hole, Holes
+from ray_apps.ingest.holes import Holes
 from ray_apps.ingest.queue import BarQueue, Frame, FrameQueue
 from ray_apps.ingest.session import chunks
 
@@ -73,7 +73,7 @@ def test_seconds_go_first_and_minutes_wait() -> None:
         assert (queue.bars, queue.shed) == (8, 6)
         loss = queue.losses()
         assert loss is not None
-        assert (loss.bars, loss.from_ns, loss.to_ns) == (6, 5 * NS_PER_S, 7 * NS_PER_S)
+        assert (loss.count, loss.bar_s, loss.from_ns, loss.to_ns) == (6, 1, 5 * NS_PER_S, 7 * NS_PER_S)
         assert queue.losses() is None
         await queue.put([batch(3, 1, 9)])  # no room and none older: it goes itself
         assert (queue.bars, queue.shed) == (8, 9)

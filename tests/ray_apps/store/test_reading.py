@@ -267,7 +267,7 @@ def test_feeds_and_gaps(dsn: str) -> None:
     assert (row.status, row.newest_ts, row.lag_s, row.detail) == ("down", T0, 2.5, "cut")
     gap = feeds.GapRow("stocks", T0, T0 + MINUTE, "disconnected")
     for _ in range(2):
-        on(dsn, lambda c: feeds.add_gap(c, gap))
+        on(dsn, lambda c: feeds.put_gaps(c, [gap]))
     (stored,) = ask(dsn, lambda r: r.gaps("stocks", T0))
     assert (stored.from_ts, stored.to_ts, stored.reason) == (T0, T0 + MINUTE, "disconnected")
     assert ask(dsn, lambda r: r.gaps("stocks", T0 + MINUTE)) == []

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ray_apps.ingest.minute import LONGEST_S, QUIET_S, Completeness
+from features.stages.minute import LONGEST_S, QUIET_S, Completeness
 
 MINUTE = 60_000_000_000
 ALL = np.arange(100, dtype=np.int32)

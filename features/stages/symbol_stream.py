@@ -1,0 +1,116 @@
+"""Take what one market sends to a shard, in its order: fold new bars, judge them, close windows, late bars too."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.block import BarBlock, block_of, columns_of
+from features.decisions.anomalies import Anomalies
+from features.market.types import F64, I64, BarBatch, Bool, Hole
+from features.stages.context import Contexts
+from features.stages.group import Observed
+from features.stages.market_stream import Item
+from features.stages.symbols import Symbols
+
+VALUES = ("open", "high", "low", "close", "volume", "trades")
+CONTEXTS_KEPT = 30
+"""Closed windows whose contexts are kept for bars that come late: ARCHITECTURE's 15 minutes of corrections, twice."""
+
+
+@dataclass(slots=True)
+class Taken:
+    """What an item came to: anomalies in the order they were decided, and of a batch what was seen of it.
+
+    `in_state` [N] says which bars of the batch were folded; the others are only to be stored.
+    """
+
+    found: list[Anomalies] = field(default_factory=list)
+    observed: list[Observed] = field(default_factory=list)
+    in_state: Bool | None = None
+
+
+class SymbolStream:
+    """Holds the Symbols stage of a shard with the newest bar of each of its series and the last contexts."""
+
+    def __init__(self, symbols: Symbols) -> None:
+        self.symbols = symbols
+        self.newest_ts: I64 = np.zeros(0, dtype=np.int64)
+        self.newest_values: F64 = np.zeros((0, len(VALUES)))
+        self.recent: dict[int, Contexts] = {}
+        self.closed_to = 0
+
+    def take(self, item: Item) -> Taken:
+        """Fold an item; a batch is decided before the next is observed."""
+        if isinstance(item, BarBatch):
+            return self._bars(item)
+        if isinstance(item, Hole):
+            self.symbols.miss(item)
+            return Taken()
+        return Taken([self._close(item)])
+
+    def _bars(self, batch: BarBatch) -> Taken:
+        taken = Taken(in_state=np.zeros(len(batch), dtype=np.bool_))
+        rows, revise = self._sort(batch)
+        if len(rows):
+            assert taken.in_state is not None
+            taken.in_state[rows] = True
+            part = batch.take(rows)
+            observed = self.symbols.observe(block_of(part, revise if revise.any() else None))
+            taken.found.append(self.symbols.decide(observed))
+            taken.observed.append(observed)
+            self.newest_ts[part.slot] = part.ts
+        # bars that came or changed after their window closed meet its context now
+        for end in self.symbols.primary.due(self.closed_to).tolist():
+            if end in self.recent:
+                taken.found.append(self.symbols.close(self.recent[end]))
+        return taken
+
+    def _sort(self, batch: BarBatch) -> tuple[I64, Bool]:
+        """Give the rows to fold, new bars and revisions of the newest, and which are revisions; repeats are neither."""
+        self.reserve(int(batch.slot.max(initial=-1)) + 1)
+        newest = self.newest_ts[batch.slot]
+        values = np.stack([getattr(batch, name) for name in VALUES], axis=1)
+        is_same = np.all((values == self.newest_values[batch.slot]) | np.isnan(values), axis=1)
+        revise = batch.ts == newest
+        rows = np.flatnonzero((batch.ts > newest) | (revise & ~is_same))
+        self.newest_values[batch.slot[rows]] = values[rows]
+        return rows, revise[rows]
+
+    def _close(self, ctx: Contexts) -> Anomalies:
+        end = int(ctx.end[0])
+        self.recent[end] = ctx
+        self.closed_to = max(self.closed_to, end)
+        for old in sorted(self.recent)[:-CONTEXTS_KEPT]:
+            del self.recent[old]
+        return self.symbols.close(ctx)
+
+    def warm(self, block: BarBlock, ctx: Contexts, mine: Bool) -> None:
+        """Fold history of the series `mine` [N] of a block with its contexts; what it would have called is dropped."""
+        part = columns_of(block, mine)
+        self.symbols.fold(part, ctx)
+        self.symbols.primary.take_totals()
+        self.reserve(int(block.slot.max(initial=-1)) + 1)
+        t, n = np.nonzero(np.isfinite(part.close))
+        np.maximum.at(self.newest_ts, part.slot[n], part.ts[t, n])
+        self.closed_to = max(self.closed_to, int(ctx.end[-1]))
+
+    def reserve(self, n: int) -> None:
+        """Make room for `n` slots."""
+        if n > len(self.newest_ts):
+            room = max(n, 2 * len(self.newest_ts)) - len(self.newest_ts)
+            self.newest_ts = np.concatenate([self.newest_ts, np.zeros(room, dtype=np.int64)])
+            self.newest_values = np.concatenate([self.newest_values, np.full((room, len(VALUES)), np.nan)])
+
+    def snapshot(self) -> dict[str, F64 | I64]:
+        """Give every array of the state; the contexts are kept apart, where they are stored."""
+        own: dict[str, F64 | I64] = {"newest/ts": self.newest_ts, "newest/values": self.newest_values}
+        return {**{f"symbols/{k}": v for k, v in self.symbols.snapshot().items()}, **own}
+
+    def restore(self, arrays: dict[str, NDArray[np.generic]]) -> None:
+        """Take the arrays of a snapshot."""
+        self.newest_ts = np.array(arrays["newest/ts"], dtype=np.int64)
+        self.newest_values = np.array(arrays["newest/values"], dtype=np.float64)
+        prefix = "symbols/"
+        mine = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+        self.symbols.restore(mine)  # type: ignore[arg-type]
