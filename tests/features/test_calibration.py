@@ -15,6 +15,8 @@ from features.stages.market import Market
 from features.state import FeatureState, SeriesShape
 from tests.support.null import null_days, null_tape
 
+pytestmark = pytest.mark.thorough
+
 STOCKS, CRYPTO = AssetClass.STOCKS, AssetClass.CRYPTO
 LEVELS = (1e-2, 1e-3, 1e-4)
 RARE = ("gap", KINDS[MARKET_SHOCK])

@@ -39,6 +39,8 @@ from tests.support.builders import (
     with_bars,
 )
 
+pytestmark = pytest.mark.thorough
+
 FEW = settings(max_examples=3)
 STOCKS, CRYPTO = AssetClass.STOCKS, AssetClass.CRYPTO
 SCENES = (

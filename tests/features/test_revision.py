@@ -13,6 +13,8 @@ from features.detectors.base import KINDS, MARKET_SHOCK
 from features.market.types import AssetClass
 from tests.support.builders import PRICES, Live, Scene, assert_same_arrays, batch, block, by_slot, cut, with_bars
 
+pytestmark = pytest.mark.thorough
+
 SCENES = (
     Scene(AssetClass.CRYPTO, 60, n_windows=140, faults=40),
     Scene(AssetClass.STOCKS, 60, n_windows=200, day_windows=33, faults=40),

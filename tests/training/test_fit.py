@@ -15,6 +15,8 @@ from ray_apps.errors import UserError
 from training import dataset
 from training.fit import COLUMNS, ForestPlan, _check, fit_forest
 
+pytestmark = pytest.mark.thorough
+
 STOCKS, CRYPTO = AssetClass.STOCKS, AssetClass.CRYPTO
 PLAN = ForestPlan(trees=20, samples=64, seed=3)
 

@@ -23,6 +23,8 @@ from tests.support.builders import Run, Scene, block, gather, table
 from training.replay import CONFIRM_NS, AnomalyLine, ReplayPlan, Summary, load, replay
 from training.spool import Spool
 
+pytestmark = pytest.mark.thorough
+
 SHARED = Path(__file__).parents[3] / "shared"
 DATA = Path(os.environ.get("TAPEWATCH_DATA", SHARED / "data"))
 SCORER = SHARED / "eval" / "pump_eval.py"

@@ -15,6 +15,8 @@ from features.detectors.artifact import digest, dump, load
 from features.detectors.card import ColumnRef, ModelError, column_refs
 from tests.support.forests import TAIL, card, forest, grown, rows, wide
 
+pytestmark = pytest.mark.thorough
+
 FOREST = forest()
 DATA = dump(FOREST)
 

@@ -11,6 +11,8 @@ from features.market.types import AssetClass
 from tests.support.forests import card, forest, grown, rows, wide
 from training.fit import trees_of
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.mark.parametrize("samples", [2, 3, 17, 256, 1_000])
 @pytest.mark.parametrize("n", [1, BLOCK - 1, BLOCK, 2 * BLOCK + 5])

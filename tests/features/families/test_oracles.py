@@ -19,6 +19,8 @@ from features.stats import level_step, scale_step
 from tests.support import naive
 from tests.support.builders import DAY_NS, MONDAY_NS, Scene, block, one_series
 
+pytestmark = pytest.mark.thorough
+
 STOCKS, CRYPTO = AssetClass.STOCKS, AssetClass.CRYPTO
 RTOL = 1e-9
 S = naive.S

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from features.market.bars import BarColumns, aggregate, gaps, merge, waves, windows
 from features.market.types import COLUMNS, NS_PER_S, BarBatch
 
+pytestmark = pytest.mark.thorough
+
 SECOND = NS_PER_S
 
 

@@ -16,6 +16,8 @@ from tests.support import naive
 from tests.support.builders import COLUMNS, PRICES, Live, Scene, batch, block, with_bars
 from tests.support.naive import NAN, Last, S
 
+pytestmark = pytest.mark.thorough
+
 CASES = (
     Scene(AssetClass.CRYPTO, 60, n_windows=120, missing=0.5, faults=0),
     Scene(AssetClass.STOCKS, 60, n_windows=150, day_windows=40, missing=0.3, faults=0),

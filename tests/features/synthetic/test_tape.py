@@ -16,6 +16,8 @@ from features.synthetic.hours import MINUTE_NS, weekday
 from features.synthetic.schedule import InjectedTape
 from features.synthetic.tape import FIRST_DAY, Tape, TapeConfig
 
+pytestmark = pytest.mark.thorough
+
 EPOCH = date(1970, 1, 1).toordinal()
 DAY = 20_711  # Tuesday 2026-09-15
 CLASSES = list(AssetClass)

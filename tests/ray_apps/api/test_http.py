@@ -222,6 +222,7 @@ VALUES = st.sampled_from(GOOD) | st.text(max_size=8) | st.integers().map(str) | 
 PATHS = st.sampled_from(["/v1/bars", "/v1/anomalies", "/v1/episodes", "/v1/symbols", "/v1/symbols/AAPL"])
 
 
+@pytest.mark.thorough
 @given(PATHS, st.dictionaries(NAMES, VALUES, max_size=4))
 def test_no_query_is_a_500(path, params):
     world = World()

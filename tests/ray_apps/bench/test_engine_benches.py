@@ -7,6 +7,8 @@ import pytest
 from ray_apps.bench import memory, replay
 from ray_apps.cli import run
 
+pytestmark = pytest.mark.thorough
+
 
 def test_replay_gives_figures_wide_and_narrow() -> None:
     found = replay.run(wide=(90, 20), narrow=(200, 1), rounds=1)

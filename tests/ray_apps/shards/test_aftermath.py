@@ -20,6 +20,8 @@ from ray_apps.shards.shard import ShardConfig, SymbolShard
 from ray_apps.sinks.redis_sink import Latest
 from tests.support.builders import Scene, block, rows_of
 
+pytestmark = pytest.mark.thorough
+
 STOCKS, MODEL = AssetClass.STOCKS, "isolation_forest.stocks.60s"
 SCENE = Scene(STOCKS, n_symbols=3, n_windows=3, missing=0.0, bursts=0, shocks=0, faults=0)
 

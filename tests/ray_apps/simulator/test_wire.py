@@ -18,6 +18,8 @@ from ray_apps.simulator.totals import Totals
 from ray_apps.simulator.wire import encode, frames
 from tests.ray_apps.simulator.client import START
 
+pytestmark = pytest.mark.thorough
+
 MINUTE = 60 * 10**9
 
 

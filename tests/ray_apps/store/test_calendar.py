@@ -9,6 +9,8 @@ from features.market.calendar import ny_seconds
 from features.market.types import NS_PER_S, AssetClass
 from ray_apps.store.calendar import sessions
 
+pytestmark = pytest.mark.thorough
+
 STOCKS = AssetClass.STOCKS
 
 

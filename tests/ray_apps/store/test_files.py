@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from ray_apps.store.files import FileError, SeriesFile, infer_bar_ms, read_bars, read_folder
 
+pytestmark = pytest.mark.thorough
+
 T0 = 1_743_600_000_000
 HEADER = "t,o,h,l,c,v"
 
