@@ -1,11 +1,17 @@
 """Give bars as a rectangle [T, N] over slots: one minute of the market, or years of one symbol, in one shape."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from features.market.types import F64, I32, I64, BarBatch, Bool
+from features.market.calendar import ny_day
+from features.market.types import F64, I32, I64, NS_PER_S, BarBatch, Bool
+
+CELLS = 16_384
+"""Cells [T, N] folded at once: the block's arrays then stay in the cache's reach."""
+DAY_NS = 86_400 * NS_PER_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,3 +106,48 @@ def align(slots: list[int], columns: list[dict[str, F64 | I64]], bar_s: int) -> 
     return BarBlock(
         np.array(slots, dtype=np.int32), ts, out["o"], out["h"], out["l"], out["c"], out["v"], out["n"], bar_s
     )
+
+
+def pivot(slot: I32, columns: Mapping[str, F64 | I64], bar_s: int) -> BarBlock:
+    """Lay rows [R] of many series, any order, at most one a series and instant, over the union of their starts.
+
+    `columns` holds those of `COLUMNS`, [R] each.
+    """
+    slots, n = np.unique(slot, return_inverse=True)
+    grid, t = np.unique(columns["ts"], return_inverse=True)
+    laid = {name: np.full((len(grid), len(slots)), np.nan) for name in COLUMNS[1:]}
+    for name, target in laid.items():
+        target[t, n] = columns[name]
+    ts = np.broadcast_to(grid[:, None], (len(grid), len(slots)))
+    return BarBlock(slots.astype(np.int32), np.asarray(ts, dtype=np.int64), **laid, bar_s=bar_s)
+
+
+def window_parts(
+    block: BarBlock, window_s: int, *, sessions: bool, cells: int = CELLS
+) -> Iterator[tuple[BarBlock, Bool]]:
+    """Cut a block at days and at `cells`, between windows; say which rows [T] close one. Rows without a bar go.
+
+    A window holds the bars that end in it; days are New York's where there are `sessions`, else UTC's.
+    """
+    present = np.isfinite(block.close)
+    has_bars: Bool = np.asarray(present.any(axis=1))
+    if not has_bars.all():
+        block, present = rows_of(block, has_bars), present[has_bars]
+    t, n = block.shape
+    if not t:
+        return
+    end = np.where(present, block.ts, np.iinfo(np.int64).min).max(axis=1) + block.bar_s * NS_PER_S
+    window = -(-end // (window_s * NS_PER_S))
+    closes = np.append(window[1:] != window[:-1], True)
+    day = ny_day(end - 1) if sessions else (end - 1) // DAY_NS
+    stops = np.flatnonzero(closes) + 1
+    is_day_end = np.append(day[1:] != day[:-1], True)[stops - 1]
+    step = max(1, cells // n)
+    start = i = 0
+    while i < len(stops):
+        reach = int(np.searchsorted(stops, start + step))
+        day_end = i + int(np.argmax(is_day_end[i:]))
+        i = min(reach, day_end, len(stops) - 1)
+        yield rows_of(block, slice(start, int(stops[i]))), closes[start : stops[i]]
+        start = int(stops[i])
+        i += 1

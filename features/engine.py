@@ -5,19 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from features.block import BarBlock, rows_of
+from features.block import BarBlock, window_parts
 from features.decisions.anomalies import Anomalies
 from features.decisions.config import DetectionConfig
-from features.market.calendar import ny_day
-from features.market.types import NS_PER_S, Bool, Hole, SlotTable
+from features.market.types import NS_PER_S, Hole, SlotTable
 from features.stages.context import Contexts
 from features.stages.desk import Desk, Episode, Settled
 from features.stages.market import Market
 from features.stages.symbols import Symbols
 from features.state import SeriesShape
-
-CELLS = 16_384
-"""Cells [T, N] folded at once: the block's arrays then stay in the cache's reach."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +39,8 @@ class Engine:
 
     def fold(self, block: BarBlock) -> Iterator[Decided]:
         """Fold a block of any size whose last row ends a window; give what each part of it decided."""
-        for part, closes in self._parts(block):
+        sessions = self.table.asset_class.has_sessions
+        for part, closes in window_parts(block, self.shape.window_s, sessions=sessions):
             self.market.grow(len(self.table))
             ctx = self.market.observe(part.slot.astype(np.int64), part, closes)
             found = self.symbols.fold(part, ctx)
@@ -73,29 +70,3 @@ class Engine:
             [e for s in out for e in s.notify],
             ctx,
         )
-
-    def _parts(self, block: BarBlock) -> Iterator[tuple[BarBlock, Bool]]:
-        """Cut a block at days and at `CELLS`, between windows; say which rows close one. Rows without a bar go."""
-        present = np.isfinite(block.close)
-        has_bars: Bool = np.asarray(present.any(axis=1))
-        if not has_bars.all():
-            block, present = rows_of(block, has_bars), present[has_bars]
-        t, n = block.shape
-        if not t:
-            return
-        end = np.where(present, block.ts, np.iinfo(np.int64).min).max(axis=1) + block.bar_s * NS_PER_S
-        window = -(-end // (self.shape.window_s * NS_PER_S))
-        closes = np.append(window[1:] != window[:-1], True)
-        sessions = self.table.asset_class.has_sessions
-        day = ny_day(end - 1) if sessions else (end - 1) // (86_400 * NS_PER_S)
-        stops = np.flatnonzero(closes) + 1
-        is_day_end = np.append(day[1:] != day[:-1], True)[stops - 1]
-        step = max(1, CELLS // n)
-        start = i = 0
-        while i < len(stops):
-            reach = int(np.searchsorted(stops, start + step))
-            day_end = i + int(np.argmax(is_day_end[i:]))
-            i = min(reach, day_end, len(stops) - 1)
-            yield rows_of(block, slice(start, int(stops[i]))), closes[start : stops[i]]
-            start = int(stops[i])
-            i += 1

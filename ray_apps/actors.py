@@ -110,10 +110,10 @@ class ShardActor:
             self.shard.open(opened)
             self.shard.warm(block, ctx)
 
-    async def warmed(self) -> int:
+    async def warmed(self, since_ns: int) -> int:
         """Fold what is stored after the history, write a checkpoint, give the newest applied message."""
         async with self._lock:
-            await recovery.fold_stored(self.shard)
+            await recovery.fold_stored(self.shard, since_ns)
             await recovery.save(self.shard)
             self.has_state = True
             gc.freeze()  # what is there now stays: a collection in the middle of a burst need not look at it
@@ -186,9 +186,9 @@ class RemoteShards:
         """Fold history into a shard."""
         await call(self._actor(shard).warm.remote(block, ctx, opened))
 
-    async def warmed(self, shard: int) -> int:
+    async def warmed(self, shard: int, since_ns: int) -> int:
         """End a shard's history."""
-        return int(await call(self._actor(shard).warmed.remote()))
+        return int(await call(self._actor(shard).warmed.remote(since_ns)))
 
     async def apply(self, shard: int, message: Message) -> Ack:
         """Have a shard fold and store a message."""

@@ -6,9 +6,8 @@ from datetime import date, timedelta
 
 import numpy as np
 
-from features.block import BarBlock, rows_of
+from features.block import CELLS, BarBlock, rows_of
 from features.catalog import NAMES
-from features.engine import CELLS
 from features.market.types import F64, I64, NS_PER_S, AssetClass, Bool
 from features.state import FeatureState, SeriesShape
 from features.synthetic.tape import Tape, TapeConfig

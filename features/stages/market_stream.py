@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.block import BarBlock, block_of
-from features.market.types import F64, I64, NS_PER_S, BarBatch, Hole, SlotTable
+from features.market.types import F64, I64, NS_PER_S, BarBatch, Bool, Hole, SlotTable
 from features.stages.context import Contexts
 from features.stages.market import Market
 from features.stages.minute import Completeness
@@ -77,12 +77,12 @@ class MarketStream:
             for _ in self.take(item, 0.0):
                 pass
 
-    def warm(self, block: BarBlock) -> Contexts:
-        """Fold bars from before the stream, a block of one day; give the contexts the shards need."""
-        self.market.grow(len(self.table))
-        end = block.ts.max(axis=1) + block.bar_s * NS_PER_S
-        window = -(-end // self._window_ns)
-        return self.market.observe(block.slot.astype(np.int64), block, np.append(window[1:] != window[:-1], True))
+    def warm(self, block: BarBlock, closes: Bool) -> Contexts:
+        """Fold bars from before the stream, a part of a day; give the contexts of the windows its rows close."""
+        self.reserve(len(self.table))
+        t, n = np.nonzero(np.isfinite(block.close))
+        np.maximum.at(self.newest_ts, block.slot[n], block.ts[t, n])
+        return self.market.observe(block.slot.astype(np.int64), block, closes)
 
     def _observe(self, batch: BarBatch) -> None:
         """Fold new bars and revisions of the newest into the Market."""

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from features.block import BarBlock, block_of, columns_of
+from features.block import BarBlock, block_of, columns_of, window_parts
 from features.decisions.anomalies import Anomalies
-from features.market.types import F64, I64, BarBatch, Bool, Hole
+from features.market.types import F64, I64, NS_PER_S, BarBatch, Bool, Hole
 from features.stages.context import Contexts
 from features.stages.group import Observed
 from features.stages.market_stream import Item
@@ -86,9 +86,17 @@ class SymbolStream:
         return self.symbols.close(ctx)
 
     def warm(self, block: BarBlock, ctx: Contexts, mine: Bool) -> None:
-        """Fold history of the series `mine` [N] of a block with its contexts; what it would have called is dropped."""
+        """Fold history of the series `mine` [N], a part of a day with its windows' contexts, and call nothing."""
         part = columns_of(block, mine)
-        self.symbols.fold(part, ctx)
+        shape = self.symbols.primary.shape
+        window_ns = shape.window_s * NS_PER_S
+        cuts = [few for few, _ in window_parts(part, shape.window_s, sessions=shape.asset_class.has_sessions)]
+        ends = [int(few.ts[np.isfinite(few.close)].max()) + few.bar_s * NS_PER_S for few in cuts]
+        windows = np.searchsorted(ctx.end, [-(-end // window_ns) * window_ns for end in ends], side="right")
+        first = 0
+        for few, last in zip(cuts, [*windows[:-1].tolist(), len(ctx)], strict=False):
+            self.symbols.fold(few, ctx.take(slice(first, last)))
+            first = last
         self.symbols.primary.take_totals()
         self.reserve(int(block.slot.max(initial=-1)) + 1)
         t, n = np.nonzero(np.isfinite(part.close))

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from features.block import BarBlock, plain, rows_of
+from features.block import CELLS, BarBlock, plain, rows_of
 from features.decisions.config import DetectionConfig
-from features.engine import CELLS, Engine
+from features.engine import Engine
 from features.families.fault import LEVEL
 from features.market.types import NS_PER_S, AssetClass, SlotTable
 from features.state import FeatureState, SeriesShape

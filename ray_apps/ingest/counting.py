@@ -11,7 +11,9 @@ from ray_apps.metrics import Declared, MetricSet, Snapshot
 class Counted(Protocol):
     """What is counted of a feed."""
 
-    status: str
+    @property
+    def status(self) -> str:
+        """Where the feed is."""
 
     def stats(self) -> FeedStats | None:
         """Give the stream's counters."""

@@ -25,6 +25,7 @@ class FeedPlan:
     """One asset class's feed: where it reads, what it writes, who else may take over.
 
     `sessions` are the exchange's days of a live market; silence outside them is fine. None: always open.
+    `warm_days` of stored bars make the norms of a start without a checkpoint.
     """
 
     feed: FeedConfig
@@ -40,6 +41,7 @@ class FeedPlan:
     checkpoint_s: float
     warm: WarmPlan | None = None
     sessions: Sessions | None = None
+    warm_days: int = 7
 
     @property
     def asset_class(self) -> AssetClass:

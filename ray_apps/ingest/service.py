@@ -11,32 +11,24 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
-import numpy as np
-
-from features.block import BarBlock
 from features.market.calendar import is_trading
 from features.market.types import NS_PER_S, BarBatch, SlotTable
 from features.stages.context import Contexts
-from features.stages.market import Market
-from features.stages.market_stream import MarketStream
-from features.state import SeriesShape
-from ray_apps.ingest import warm
 from ray_apps.ingest.events import Delivery, EventKind, FeedEvent, FeedStats
 from ray_apps.ingest.feed import Feed
 from ray_apps.ingest.plan import FeedPlan
+from ray_apps.ingest.prepare import Preparation, Shards
 from ray_apps.ingest.receipts import Receipt, receipt
 from ray_apps.ingest.watch import MarketWatch
-from ray_apps.shards.messages import Ack, Message, Opened
-from ray_apps.shards.recovery import LATE_NS, holes_since, stored
+from ray_apps.shards.messages import Ack, Message
 from ray_apps.shards.routing import Router
 from ray_apps.store import checkpoints, series
 from ray_apps.store.connect import Pool
 from ray_apps.store.errors import LeaseLostError, StoreUnavailableError
 from ray_apps.store.feeds import FeedRow, put_feed
 from ray_apps.store.lease import Lease
-from ray_apps.store.recovery import bars_since
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -44,22 +36,6 @@ T = TypeVar("T")
 TAIL_BARS = 512
 STATUS_S = 2.0
 SPARE_WAIT_S = 3_600.0
-
-
-class Shards(Protocol):
-    """The shards of the class, wherever they run."""
-
-    async def position(self, shard: int) -> int:
-        """Recover if need be; give the newest applied message, -1 where the shard has no state at all."""
-
-    async def warm(self, shard: int, block: BarBlock, ctx: Contexts, opened: tuple[Opened, ...]) -> None:
-        """Fold history into a shard that has none."""
-
-    async def warmed(self, shard: int) -> int:
-        """End the history: write a checkpoint; give the newest applied message."""
-
-    async def apply(self, shard: int, message: Message) -> Ack:
-        """Fold and store a message."""
 
 
 class FeedService:
@@ -70,7 +46,8 @@ class FeedService:
         self.shards = shards
         self.tail: deque[tuple[int, str, float, float, int]] = deque(maxlen=TAIL_BARS)
         self.n_bars = 0
-        self.status = "starting"
+        self._phase = "starting"
+        self._link = "connecting"
         self.detail = ""
         self.bursts_s: deque[float] = deque(maxlen=4096)
         self.n_bursts = 0
@@ -84,11 +61,14 @@ class FeedService:
         self._feed: Feed | None = None
         self._watch: MarketWatch | None = None
         self._stop = asyncio.Event()
+        self._is_ready = asyncio.Event()
+        self._preparation: Preparation | None = None
+        self._stored_end_ns = 0
         self._last_byte_s = 0.0
 
     async def run(self) -> None:
         """Hold the lease, warm up, read until `stop`."""
-        self.status = "spare"
+        self._phase = "spare"
         try:
             epoch = await self._unless_stopped(asyncio.create_task(self._lease.wait(SPARE_WAIT_S)))
             if self._stop.is_set():
@@ -106,7 +86,12 @@ class FeedService:
     @property
     def watch(self) -> MarketWatch | None:
         """The stage behind the feed, None while warming."""
-        return self._watch
+        return self._watch if self._is_ready.is_set() else None
+
+    @property
+    def status(self) -> str:
+        """Where the feed is: spare, warming, connecting, live, ..."""
+        return self._link if self._phase == "reading" else self._phase
 
     def bursts(self, after: int) -> list[float]:
         """Give, per closed window from number `after` on, the seconds from its last byte to its commit."""
@@ -124,30 +109,45 @@ class FeedService:
             await self._feed.stop()
 
     async def _read(self) -> None:
+        """Read from the first moment on; what comes while the state is brought up waits in the feed's queues."""
+        self._phase = "warming"
+        await self._load_table()
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._renew())]
-            self.status = "warming"
+            self._feed = Feed(replace(self.plan.feed, newest_ns=self._stored_end_ns), self._deliver, self._table,
+                              self._event, self._in_session)  # fmt: skip
+            tasks = [group.create_task(self._renew()), group.create_task(self._report())]
+            reading = group.create_task(self._feed.run())
             watch = await self._unless_stopped(group.create_task(self._prepare()))
-            if watch is None:
-                self._watch = None  # half a history is none
-                tasks[0].cancel()
-                return
-            self._watch = watch
-            gc.freeze()  # what is there now stays: a collection in the middle of a burst need not look at it
-            feed = replace(self.plan.feed, newest_ns=watch.stream.newest_end_ns)
-            self._feed = Feed(feed, self._deliver, self._table, self._event, self._in_session)
-            watch.has_more = self._feed.has_more
-            tasks += [group.create_task(t) for t in (
-                watch.router.run(), watch.tick(), self._settle_windows(), self._report(), self._checkpoints(),
-            )]  # fmt: skip
-            self.status = "connecting"
-            await self._feed.run()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(20):
-                    await watch.router.drained()
-                    await self._closed.join()
+            if watch is None:  # half a history is none
+                reading.cancel()
+            else:
+                gc.freeze()  # what is there now stays: a collection in the middle of a burst need not look at it
+                watch.has_more = self._feed.has_more
+                self._watch = watch
+                tasks += [group.create_task(t) for t in (
+                    watch.router.run(), watch.tick(), self._settle_windows(), self._checkpoints(),
+                )]  # fmt: skip
+                self._phase = "reading"
+                self._is_ready.set()
+                await reading
+                await self._hand_on(watch)
             for task in tasks:
                 task.cancel()
+
+    async def _hand_on(self, watch: MarketWatch) -> None:
+        """After the last bar: wait for a bounded time until all is stored and settled."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(20):
+                await watch.router.drained()
+                await self._closed.join()
+
+    async def _load_table(self) -> None:
+        """Give the series their stored numbers, and see how far their bars go."""
+        async with self._pool.connection() as conn:
+            for s in await series.load(conn, self.plan.asset_class):
+                self._table.slot(s.symbol, s.bar_s)
+            self._stored_end_ns = await series.newest_end(conn, self.plan.asset_class)
+        self._registered = len(self._table)
 
     async def _unless_stopped(self, task: asyncio.Task[T]) -> T | None:
         """Give what a task comes to; None, and no task, when the feed is stopped meanwhile."""
@@ -160,56 +160,18 @@ class FeedService:
         return None
 
     async def _prepare(self) -> MarketWatch:
-        """Bring Market and shards to where they stopped, or warm them from the source's own past."""
-        plan = self.plan
-        async with self._pool.connection() as conn:
-            for s in await series.load(conn, plan.asset_class):
-                self._table.slot(s.symbol, s.bar_s)
-            self._registered = len(self._table)
-            market = Market(SeriesShape(plan.asset_class, plan.primary_bar_s, plan.activity), plan.detection.budget)
-            found = await checkpoints.load(
-                conn, plan.checkpoints, stage="market", asset_class=plan.asset_class.value, shard=""
-            )
-        seqs = [await self.shards.position(i) for i in range(plan.n_shards)]
+        """Bring Market and shards to where they stopped, or warm them from the past."""
+        preparation = Preparation(self.plan, self._pool, self._table, self.shards, self._register)
+        self._preparation = preparation
+        stream, seqs = await preparation.run()
         epoch = self._lease.epoch or 0
         router = Router(self._table, self.shards.apply, epoch, seqs, self._acknowledged, self._queue)
-        watch = MarketWatch(MarketStream(market, self._table), router)
-        if found is not None and min(seqs) >= 0:
-            watch.stream.restore(found.arrays)
-            for lane, seq in zip(router.lanes, seqs, strict=True):
-                lane.seq = seq
-            await self._fold_stored(watch)
-            return watch
-        for lane, seq in zip(router.lanes, await self._warm(watch), strict=True):
-            lane.seq = seq
+        self._watch = MarketWatch(stream, router)
         await self._save()
-        return watch
-
-    async def _warm(self, watch: MarketWatch) -> list[int]:
-        plan = self.plan
-        if plan.warm is not None:
-            for block in warm.blocks(plan.warm, plan.asset_class, self._table):
-                await self._register()
-                opened = tuple(Opened(i, s) for i, s in enumerate(self._table.since(0)))
-                ctx = watch.stream.warm(block)
-                for i in range(plan.n_shards):
-                    await self.shards.warm(i, block, ctx, opened)
-        self._watch = watch
-        return [await self.shards.warmed(i) for i in range(plan.n_shards)]
-
-    async def _fold_stored(self, watch: MarketWatch) -> None:
-        """Fold what was stored after the Market's checkpoint."""
-        asset_class, bar_s, stream = self.plan.asset_class, self.plan.primary_bar_s, watch.stream
-        lengths = np.array([s.bar_s for s in self._table.since(0)], dtype=np.int64)
-        slots = np.flatnonzero(lengths == bar_s).astype(np.int32)
-        since = max(0, int(stream.newest_ts.max(initial=0)) - LATE_NS)
-        async with self._pool.connection() as conn:
-            holes = await holes_since(conn, asset_class, since)
-            rows = bars_since(conn, asset_class, slots, since)
-            async for item in stored(rows, lengths, stream, holes, bar_s):
-                stream.fold_again(item)
+        return self._watch
 
     async def _deliver(self, delivery: Delivery) -> None:
+        await self._is_ready.wait()
         assert self._watch is not None
         if delivery.recv_ns:
             self._last_byte_s = time.monotonic() - (time.time_ns() - delivery.recv_ns) / NS_PER_S
@@ -272,7 +234,7 @@ class FeedService:
     def _event(self, event: FeedEvent) -> None:
         if event.kind is EventKind.GAP:
             return
-        self.status = {
+        self._link = {
             EventKind.AUTHENTICATED: "connected", EventKind.SUBSCRIBED: "live", EventKind.FATAL: "refused",
         }.get(event.kind, "reconnecting")  # fmt: skip
         self.detail = event.message
@@ -317,7 +279,7 @@ class FeedService:
             )  # fmt: skip
 
     async def _finish(self) -> None:
-        self.status = "stopped" if self._stop.is_set() else "failed"
+        self._phase = "stopped" if self._stop.is_set() else "refused" if self._link == "refused" else "failed"
         with suppress(StoreUnavailableError, TimeoutError):
             async with asyncio.timeout(10):
                 await self._write_status()

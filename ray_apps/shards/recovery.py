@@ -39,11 +39,11 @@ async def recover(shard: SymbolShard) -> bool:
         await conn.close()
 
 
-async def fold_stored(shard: SymbolShard) -> None:
-    """Fold every stored bar the state does not have: what follows the history of a shard without a checkpoint."""
+async def fold_stored(shard: SymbolShard, since_ns: int) -> None:
+    """Fold the bars stored after `since_ns`: what follows the history of a shard without a checkpoint."""
     conn = await connect(shard.config.dsn, f"recover-{shard.config.name}")
     try:
-        await _fold_stored(conn, shard, 0)
+        await _fold_stored(conn, shard, since_ns)
     finally:
         await conn.close()
 

@@ -19,7 +19,8 @@ from ray_apps.store.rows import BAR_FIELDS, BarRows, series_id
 BLOCK_ROWS = 200_000
 """Rows a block aims at: about 20 MB."""
 
-FIRST_WINDOW_NS = 900 * NS_PER_S
+MINUTE_NS = 60 * NS_PER_S
+FIRST_WINDOW_NS = 15 * MINUTE_NS
 LONGEST_WINDOW_NS = partitions.DAY_NS
 ARRAY_OIDS = {"int4": 1007, "float8": 1022, "timestamptz": 1185, "bool": 1000}
 ELEMENTS = {1007: ">i4", 1022: ">f8", 1185: ">i8", 1000: "?"}
@@ -53,6 +54,14 @@ SELECT {", ".join(f"array_agg({c})" for c in BAR_COLUMNS)} FROM (
 """
 
 
+ALL = f"""
+SELECT {", ".join(f"array_agg({c})" for c in BAR_COLUMNS)} FROM (
+    SELECT {_columns("b")} FROM bars b
+    WHERE b.series_id = ANY(%(ids)s) AND b.ts >= %(start)s AND b.ts < %(end)s ORDER BY ts, series_id
+) q
+"""
+
+
 class RawLoader(Loader):
     """Give an array's bytes as they came."""
 
@@ -63,36 +72,37 @@ class RawLoader(Loader):
 
 
 async def bars_since(
-    conn: Conn, asset_class: AssetClass, slots: I32, since_ts: int, block_rows: int = BLOCK_ROWS
-) -> AsyncIterator[BarRows]:
-    """Give the folded bars of the slots with ts >= since_ts, ordered by (ts, slot), in blocks.
+    conn: Conn, asset_class: AssetClass, slots: I32, since_ts: int, block_rows: int = BLOCK_ROWS, *,
+    folded: bool = True,
+) -> AsyncIterator[BarRows]:  # fmt: skip
+    """Give the bars of the slots with ts >= since_ts, ordered by (ts, slot), in blocks: the folded ones, or all.
 
-    The values are those that were folded: of a bar revised too late for the state (its row has `in_state` false)
-    the superseded ones that were; of a bar that never was, nothing. `recv` is when those values were received.
-    Blocks are cut between instants, never within one.
+    Of folded bars the values are those that were folded: of a bar revised too late for the state (its row has
+    `in_state` false) the superseded ones that were; of a bar that never was, nothing. `recv` is when those values were
+    received. Blocks are cut between minutes, never within one.
     """
     days = await partitions.days_present(conn)
     newest = await partitions.newest_ts(conn)
     ids = [series_id(asset_class, int(s)) for s in slots]
-    start, step = since_ts, FIRST_WINDOW_NS
+    start, step = since_ts // MINUTE_NS * MINUTE_NS, FIRST_WINDOW_NS
     while newest is not None and start <= newest and ids:
         day = next(d for d in days if (d + 1) * partitions.DAY_NS > start)
         start = max(start, day * partitions.DAY_NS)  # no query for days without a table
-        block = await _window(conn, ids, start, start + step)
+        block = await _window(conn, WINDOW if folded else ALL, ids, start, start + step)
         if len(block):
             yield block
         start += step
         if len(block) < block_rows // 4:
             step = min(step * 2, LONGEST_WINDOW_NS)
         elif len(block) > block_rows:
-            step = max(step // 2, NS_PER_S)
+            step = max(step // 2 // MINUTE_NS, 1) * MINUTE_NS
 
 
-async def _window(conn: Conn, ids: list[int], start: int, end: int) -> BarRows:
+async def _window(conn: Conn, query: str, ids: list[int], start: int, end: int) -> BarRows:
     async with conn.cursor(binary=True) as cursor:
         for oid in ARRAY_OIDS.values():
             cursor.adapters.register_loader(oid, RawLoader)
-        await cursor.execute(WINDOW.encode(), {"ids": ids, "start": Ns(start), "end": Ns(end)})
+        await cursor.execute(query.encode(), {"ids": ids, "start": Ns(start), "end": Ns(end)})
         row = await cursor.fetchone()
     arrays = [None] * len(BAR_FIELDS) if row is None else list(row)
     return BarRows(**{name: _decode(name, data) for name, data in zip(BAR_FIELDS, arrays, strict=True)})

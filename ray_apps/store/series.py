@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import psycopg
 
-from features.market.types import AssetClass, Series
+from features.market.types import NS_PER_S, AssetClass, Series
+from ray_apps.store import partitions
 from ray_apps.store.connect import Conn, fetch
 from ray_apps.store.errors import StoreError
-from ray_apps.store.rows import series_id
+from ray_apps.store.rows import CLASS_STRIDE, series_id
 
 
 async def register(conn: Conn, asset_class: AssetClass, series: Sequence[tuple[int, str, int]]) -> None:
@@ -55,3 +56,18 @@ async def load(conn: Conn, asset_class: AssetClass) -> list[Series]:
         if slot != expected:
             raise StoreError(f"expected slot {expected} of {asset_class} next, was {slot}")
     return [Series(asset_class, symbol, bar_s) for _, symbol, bar_s in rows]
+
+
+async def newest_end(conn: Conn, asset_class: AssetClass) -> int:
+    """Give the end of the newest stored bar of a class, UTC ns; 0 where there is none."""
+    first = series_id(asset_class, 0)
+    span = {"first": first, "after": first + CLASS_STRIDE}
+    for day in reversed(await partitions.days_present(conn)):
+        query = (
+            f"SELECT b.ts, s.bar_s FROM {partitions.partition_name(day)} b JOIN series s ON s.id = b.series_id "  # noqa: S608
+            "WHERE b.series_id >= %(first)s AND b.series_id < %(after)s ORDER BY b.ts DESC LIMIT 1"
+        )
+        rows = await fetch(conn, query.encode(), span)
+        if rows:
+            return int(rows[0][0]) + int(rows[0][1]) * NS_PER_S
+    return 0

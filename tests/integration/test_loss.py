@@ -65,7 +65,9 @@ def found(dsn: str) -> dict[str, tuple[str, float, float | None, str | None]]:
 
 def bars(dsn: str) -> list[tuple[object, ...]]:
     return query(
-        dsn, "SELECT series_id, ts, close, volume, trades FROM bars WHERE ts <= to_timestamp(%s) ORDER BY 1, 2",
+        dsn,
+        "SELECT s.symbol, b.ts, b.close, b.volume, b.trades FROM bars b JOIN series s ON s.id = b.series_id "
+        "WHERE b.ts <= to_timestamp(%s) ORDER BY 1, 2",
         (START + (MINUTES - 3) * MINUTE) / NS_PER_S,
     )  # fmt: skip
 
@@ -89,9 +91,9 @@ def test_a_calm_run_replayed_gives_the_same_anomalies(calm: str) -> None:
     for slot in range(len(table)):
         rows = query(
             calm,
-            "SELECT extract(epoch FROM ts)::bigint, open, high, low, close, volume, trades FROM bars "
-            "WHERE series_id = %s ORDER BY ts",
-            slot,
+            "SELECT extract(epoch FROM b.ts)::bigint, b.open, b.high, b.low, b.close, b.volume, b.trades FROM bars b "
+            "JOIN series s ON s.id = b.series_id WHERE s.symbol = %s ORDER BY b.ts",
+            table[slot].symbol,
         )
         values = np.array(rows, dtype=np.float64).reshape(-1, 7)
         names = "ohlcvn"

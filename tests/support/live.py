@@ -36,8 +36,8 @@ class PlainShards:
         self.shards[shard].open(opened)
         self.shards[shard].warm(block, ctx)
 
-    async def warmed(self, shard: int) -> int:
-        await recovery.fold_stored(self.shards[shard])
+    async def warmed(self, shard: int, since_ns: int) -> int:
+        await recovery.fold_stored(self.shards[shard], since_ns)
         await recovery.save(self.shards[shard])
         self._alive[shard] = True
         return self.shards[shard].applied_seq
