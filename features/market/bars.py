@@ -1,4 +1,4 @@
-"""Handle runs of bars: waves of a burst, coarser bars, and the windows that are missing."""
+"""Handle runs of bars: coarser bars, the windows that are missing, and the waves of a burst."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from features.jit import kernel
 from features.market.types import COLUMNS, F64, I64, NS_PER_S, BarBatch, Bool
 
 
@@ -31,9 +32,10 @@ class BarColumns:
     trades: F64
 
     def __post_init__(self) -> None:
-        for f in fields(self):
-            if len(getattr(self, f.name)) != len(self.ts):
-                raise ValueError(f"expected {len(self.ts)} values in {f.name}, was {len(getattr(self, f.name))}")
+        n = len(self.ts)
+        for name in COLUMN_NAMES:
+            if len(getattr(self, name)) != n:
+                raise ValueError(f"expected {n} values in {name}, was {len(getattr(self, name))}")
 
     def __len__(self) -> int:
         return len(self.ts)
@@ -150,8 +152,7 @@ def waves(columns: Mapping[str, NDArray[np.generic]], bar_s: int, recv_ns: int) 
     slot, ts = columns["slot"], columns["ts"]
     if not len(slot):
         return ()
-    is_one_epoch = bool(ts[0] == np.max(ts))
-    if is_one_epoch and not _repeats(slot):
+    if _is_one_wave(slot, ts):
         return (BarBatch(**columns, bar_s=bar_s, recv_ns=recv_ns),)  # type: ignore[arg-type]
     epoch = np.zeros(len(ts), np.int64)
     np.cumsum(np.diff(np.maximum.accumulate(ts)) > 0, out=epoch[1:])
@@ -179,10 +180,15 @@ def merge(batches: Sequence[BarBatch]) -> tuple[BarBatch, ...]:
     return tuple(out)
 
 
-def _repeats(slot: NDArray[np.generic]) -> bool:
-    """Say whether any slot stands there twice."""
-    ordered = np.sort(slot)
-    return bool(np.any(ordered[1:] == ordered[:-1]))
+@kernel
+def _is_one_wave(slot: NDArray[np.generic], ts: NDArray[np.generic]) -> bool:
+    """Say whether no row begins a newer window than the first and no slot, from 0 on, stands there twice."""
+    seen = np.zeros(slot.max() + 1, np.bool_)
+    for i in range(slot.shape[0]):
+        if ts[i] > ts[0] or seen[slot[i]]:
+            return False
+        seen[slot[i]] = True
+    return True
 
 
 def _occurrence(key: I64) -> I64:

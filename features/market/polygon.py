@@ -17,6 +17,7 @@ table_full                a new symbol beyond the cap
 ========================  ==========================================================================
 """
 
+import struct
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ __all__ = ["Aggs", "Limits", "Parsed", "Status", "parse", "parse_aggs", "topics"
 
 
 DEFAULT_LIMITS = Limits()
+_ROW = struct.Struct("q8d")  # a start and eight numbers, 8 bytes each
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,36 +136,24 @@ def _batches(
 
 def _numbers(kind: type[WireBar], bars: Sequence[WireBar]) -> BarColumns:
     """Give the events' numbers as columns."""
-    # A comprehension per field and fromiter over its list: half the cost of any other way found.
-    stamps = np.fromiter([b.s for b in bars], np.int64, len(bars))
-    volume = _volume(kind, bars)
-    vwap = _column([b.vw for b in bars])
-    trades = _column([b.n for b in bars])
-    settle(stamps, volume, vwap, trades, _column([b.z for b in bars]))
-    return BarColumns(
-        ts=stamps,
-        open=_column([b.o for b in bars]),
-        high=_column([b.h for b in bars]),
-        low=_column([b.l for b in bars]),
-        close=_column([b.c for b in bars]),
-        volume=volume,
-        vwap=vwap,
-        trades=trades,
-    )
+    # One pass that packs each event's numbers: little more than half the cost of a list and fromiter per field.
+    pack = _ROW.pack
+    rows = b"".join([pack(b.s, b.o, b.h, b.l, b.c, b.v, b.vw, b.n, b.z) for b in bars])
+    columns = np.frombuffer(rows, np.int64).reshape(len(bars), -1).T.copy()
+    stamps = columns[0]
+    open_, high, low, close, volume, vwap, trades, mean_size = columns[1:].view(np.float64)
+    if issubclass(kind, StockBar):
+        volume = _exact(volume, [b.dv for b in bars])  # type: ignore[attr-defined]
+    settle(stamps, volume, vwap, trades, mean_size)
+    return BarColumns(stamps, open_, high, low, close, volume, vwap, trades)
 
 
-def _column(values: Sequence[float]) -> F64:
-    return np.fromiter(values, np.float64, len(values))
-
-
-def _volume(kind: type[WireBar], bars: Sequence[WireBar]) -> F64:
-    """Give the volumes, of stocks with their fractions where the decimal string says them."""
-    exact = [b.dv for b in bars if b.dv] if issubclass(kind, StockBar) else []  # type: ignore[attr-defined]
-    if len(exact) == len(bars):
-        return read_decimals(exact)
-    volume = _column([b.v for b in bars])
-    if exact:
-        volume[[bool(b.dv) for b in bars]] = read_decimals(exact)  # type: ignore[attr-defined]
+def _exact(volume: F64, texts: Sequence[str]) -> F64:
+    """Give the volumes with their fractions where a decimal string says them."""
+    if all(texts):
+        return read_decimals(texts)
+    is_said = np.fromiter(map(bool, texts), np.bool_, len(texts))
+    volume[is_said] = read_decimals([text for text in texts if text])
     return volume
 
 
@@ -239,7 +229,9 @@ def parse_aggs(body: bytes, asset_class: AssetClass, bar_s: int) -> Aggs:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DataError("malformed", f"expected JSON, was {body[:40]!r}") from error
     rows = page.results or []
-    columns = {name: _column([getattr(r, name) for r in rows]) for name in ("o", "h", "l", "c", "v", "vw", "n")}
+    columns = {
+        name: np.array([getattr(r, name) for r in rows], np.float64) for name in ("o", "h", "l", "c", "v", "vw", "n")
+    }
     stamps = np.array([min(max(r.t, 0), 2**63 - 1) for r in rows], np.int64)
     settle(stamps, columns["v"], columns["vw"], columns["n"], np.full(len(rows), np.nan))
     numbers = BarColumns(stamps, *columns.values())

@@ -150,22 +150,25 @@ def _faults(
 ) -> U8:
     """Give each bar's index into `REASONS`, 0 where nothing is wrong; comparisons with NaN are false."""
     out = np.zeros(ts.shape[0], np.uint8)
+    # The newest start found to be on the grid: a burst shares it, and a division takes half as long as all the rest.
+    on_grid = np.int64(-1)
     for i in range(ts.shape[0]):
         o, h, l, c = open_[i], high[i], low[i], close[i]  # noqa: E741
         if needs_volume and np.isnan(volume[i]):
             out[i] = 1
-        elif (
-            not (o > 0 and h > 0 and l > 0 and c > 0 and max(o, h, l, c) < np.inf) or vwap[i] <= 0 or vwap[i] == np.inf
-        ):
+        elif vwap[i] <= 0 or vwap[i] == np.inf:
             out[i] = 2
-        elif l > min(o, c) or h < max(o, c):
-            out[i] = 3
+        elif not (0 < l <= o <= h < np.inf and l <= c <= h):
+            out[i] = 3 if o > 0 and h > 0 and l > 0 and c > 0 and max(o, h, l, c) < np.inf else 2
         elif volume[i] < 0 or volume[i] == np.inf or trades[i] < 0 or trades[i] == np.inf:
             out[i] = 4
         elif ts[i] + step_ns > late_ns:
             out[i] = 5
         elif ts[i] + step_ns < early_ns:
             out[i] = 6
-        elif ts[i] % step_ns != 0:
-            out[i] = 7
+        elif ts[i] != on_grid:
+            if ts[i] % step_ns == 0:
+                on_grid = ts[i]
+            else:
+                out[i] = 7
     return out

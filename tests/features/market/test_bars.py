@@ -130,6 +130,11 @@ def test_a_burst_takes_as_many_waves_as_its_busiest_slot(slots: list[int]) -> No
     assert len(waves(columns(slots), 60, 5)) == max((slots.count(s) for s in slots), default=0)
 
 
+def test_a_newer_window_begins_a_wave_and_an_older_one_none() -> None:
+    assert [b.slot.tolist() for b in waves(columns([0, 1, 2, 3], [1, 1, 2, 1]), 60, 5)] == [[0, 1], [2, 3]]
+    assert [b.slot.tolist() for b in waves(columns([0, 1], [2, 1]), 60, 5)] == [[0, 1]]
+
+
 @given(rows_of, st.sets(st.integers(1, 39)))
 def test_merge_equals_waves_of_all(rows: list[tuple[int, int]], cuts: set[int]) -> None:
     """However the rows came in frames, joining them keeps every slot's order."""
