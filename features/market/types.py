@@ -120,6 +120,49 @@ class BarBatch:
         return cls(**columns, bar_s=bar_s)
 
 
+FAULT_REASONS = ("bad_price", "high_below_low")
+"""Why a bar's prices cannot be true, by a fault's code."""
+
+
+@dataclass(frozen=True, slots=True)
+class FaultBatch:
+    """Columns of bars the venue said of known series, refused for their prices and sound in all else.
+
+    Their numbers are not kept: no value of such a bar can be trusted. A slot may repeat.
+
+    Attributes
+    ----------
+    slot
+        [K] int32, which series.
+    ts, ts_end
+        [K] int64, window start and the first instant the bar could be known, UTC ns.
+    code
+        [K] uint8, index into `FAULT_REASONS`.
+    bar_s
+        Length of every bar of the batch, seconds.
+    recv_ns
+        When the frame was received, UTC ns (0 for history).
+    """
+
+    slot: I32
+    ts: I64
+    ts_end: I64
+    code: U8
+    bar_s: int
+    recv_ns: int = 0
+
+    def __post_init__(self) -> None:
+        n = len(self.slot)
+        for name in ("ts", "ts_end", "code"):
+            if len(getattr(self, name)) != n:
+                raise ValueError(f"expected {n} values in {name}, was {len(getattr(self, name))}")
+        if self.code.max(initial=0) >= len(FAULT_REASONS):
+            raise ValueError(f"expected codes below {len(FAULT_REASONS)}, was {self.code.max()}")
+
+    def __len__(self) -> int:
+        return len(self.slot)
+
+
 COLUMNS = tuple(f.name for f in fields(BarBatch) if f.name not in ("bar_s", "recv_ns"))
 DTYPES: dict[str, np.dtype[np.generic]] = {
     name: np.dtype(np.int32 if name == "slot" else np.int64 if name in ("ts", "ts_end") else np.float64)
