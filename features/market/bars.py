@@ -1,4 +1,4 @@
-"""Handle runs of bars: coarser bars, the windows that are missing, and the waves of a burst."""
+"""Handle runs of bars: their length, coarser bars, the windows that are missing, and the waves of a burst."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -46,6 +46,8 @@ class BarColumns:
 
 
 COLUMN_NAMES = tuple(f.name for f in fields(BarColumns))
+ON_GRID_SHARE = 0.99
+"""Of the distances between rows, the share a bar length must divide; a few rows may lie off its grid."""
 
 
 def aggregate(bars: BarColumns, from_s: int, to_s: int) -> BarColumns:
@@ -134,6 +136,25 @@ def gaps(ts: I64, expected: I64, bar_s: int) -> I64:
     starts = np.diff(missing, prepend=missing[0] - 2 * step) != step
     ends = np.append(starts[1:], True)
     return np.stack([missing[starts], missing[ends] + step], axis=1)
+
+
+def infer_bar_ms(t: I64) -> int | None:
+    """Give the bar length of sorted starts: the commonest distance that divides (nearly) all others, else their gcd.
+
+    None where neither is a whole number of seconds, or fewer than two rows are there.
+
+    >>> infer_bar_ms(np.array([0, 60_000, 120_000, 300_000]))
+    60000
+    >>> infer_bar_ms(np.array([0, 10_000, 25_000]))
+    5000
+    """
+    distances, counts = np.unique(np.diff(t), return_counts=True)
+    for i in np.argsort(-counts, kind="stable")[:20]:
+        d = int(distances[i])
+        if d > 0 and d % 1000 == 0 and counts[distances % d == 0].sum() >= ON_GRID_SHARE * counts.sum():
+            return d
+    gcd = int(np.gcd.reduce(distances)) if len(distances) else 0
+    return gcd if gcd > 0 and gcd % 1000 == 0 else None
 
 
 def waves(columns: Mapping[str, NDArray[np.generic]], bar_s: int, recv_ns: int) -> tuple[BarBatch, ...]:

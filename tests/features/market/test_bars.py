@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.market.bars import BarColumns, aggregate, gaps, merge, waves, windows
+from features.market.bars import BarColumns, aggregate, gaps, infer_bar_ms, merge, waves, windows
 from features.market.types import COLUMNS, NS_PER_S, BarBatch
 
 SECOND = NS_PER_S
@@ -172,3 +172,19 @@ def test_windows_inside_spans() -> None:
     spans = np.array([30, 400]) * SECOND, np.array([200, 410]) * SECOND
     assert (windows(*spans, 60) // SECOND).tolist() == [60, 120]
     assert len(windows(np.empty(0, np.int64), np.empty(0, np.int64), 60)) == 0
+
+
+@pytest.mark.parametrize(
+    ("starts_s", "bar_s"),
+    [
+        ([0, 60, 120, 180], 60),
+        ([0, 60, 240, 300, 900], 60),
+        ([0, 2, 4, 5, 9], 1),
+        ([0, 10, 25], 5),
+        ([0, 86400, 2 * 86400, 5 * 86400], 86400),
+        ([0], None),
+    ],
+)
+def test_bar_length(starts_s: list[int], bar_s: int | None) -> None:
+    found = infer_bar_ms(np.array(starts_s, dtype=np.int64) * 1000)
+    assert found == (None if bar_s is None else bar_s * 1000)
