@@ -1,4 +1,4 @@
-"""Handle runs of bars: waves of a burst, coarser bars, and the windows that are missing."""
+"""Handle runs of bars: their length, coarser bars, the windows that are missing, and the waves of a burst."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from features.jit import kernel
 from features.market.types import COLUMNS, F64, I64, NS_PER_S, BarBatch, Bool
 
 
@@ -31,9 +32,10 @@ class BarColumns:
     trades: F64
 
     def __post_init__(self) -> None:
-        for f in fields(self):
-            if len(getattr(self, f.name)) != len(self.ts):
-                raise ValueError(f"expected {len(self.ts)} values in {f.name}, was {len(getattr(self, f.name))}")
+        n = len(self.ts)
+        for name in COLUMN_NAMES:
+            if len(getattr(self, name)) != n:
+                raise ValueError(f"expected {n} values in {name}, was {len(getattr(self, name))}")
 
     def __len__(self) -> int:
         return len(self.ts)
@@ -44,6 +46,8 @@ class BarColumns:
 
 
 COLUMN_NAMES = tuple(f.name for f in fields(BarColumns))
+ON_GRID_SHARE = 0.99
+"""Of the distances between rows, the share a bar length must divide; a few rows may lie off its grid."""
 
 
 def aggregate(bars: BarColumns, from_s: int, to_s: int) -> BarColumns:
@@ -134,6 +138,25 @@ def gaps(ts: I64, expected: I64, bar_s: int) -> I64:
     return np.stack([missing[starts], missing[ends] + step], axis=1)
 
 
+def infer_bar_ms(t: I64) -> int | None:
+    """Give the bar length of sorted starts: the commonest distance that divides (nearly) all others, else their gcd.
+
+    None where neither is a whole number of seconds, or fewer than two rows are there.
+
+    >>> infer_bar_ms(np.array([0, 60_000, 120_000, 300_000]))
+    60000
+    >>> infer_bar_ms(np.array([0, 10_000, 25_000]))
+    5000
+    """
+    distances, counts = np.unique(np.diff(t), return_counts=True)
+    for i in np.argsort(-counts, kind="stable")[:20]:
+        d = int(distances[i])
+        if d > 0 and d % 1000 == 0 and counts[distances % d == 0].sum() >= ON_GRID_SHARE * counts.sum():
+            return d
+    gcd = int(np.gcd.reduce(distances)) if len(distances) else 0
+    return gcd if gcd > 0 and gcd % 1000 == 0 else None
+
+
 def waves(columns: Mapping[str, NDArray[np.generic]], bar_s: int, recv_ns: int) -> tuple[BarBatch, ...]:
     """Split rows in arrival order into batches of at most one bar per slot.
 
@@ -150,8 +173,7 @@ def waves(columns: Mapping[str, NDArray[np.generic]], bar_s: int, recv_ns: int) 
     slot, ts = columns["slot"], columns["ts"]
     if not len(slot):
         return ()
-    is_one_epoch = bool(ts[0] == np.max(ts))
-    if is_one_epoch and not _repeats(slot):
+    if _is_one_wave(slot, ts):
         return (BarBatch(**columns, bar_s=bar_s, recv_ns=recv_ns),)  # type: ignore[arg-type]
     epoch = np.zeros(len(ts), np.int64)
     np.cumsum(np.diff(np.maximum.accumulate(ts)) > 0, out=epoch[1:])
@@ -179,10 +201,15 @@ def merge(batches: Sequence[BarBatch]) -> tuple[BarBatch, ...]:
     return tuple(out)
 
 
-def _repeats(slot: NDArray[np.generic]) -> bool:
-    """Say whether any slot stands there twice."""
-    ordered = np.sort(slot)
-    return bool(np.any(ordered[1:] == ordered[:-1]))
+@kernel
+def _is_one_wave(slot: NDArray[np.generic], ts: NDArray[np.generic]) -> bool:
+    """Say whether no row begins a newer window than the first and no slot, from 0 on, stands there twice."""
+    seen = np.zeros(slot.max() + 1, np.bool_)
+    for i in range(slot.shape[0]):
+        if ts[i] > ts[0] or seen[slot[i]]:
+            return False
+        seen[slot[i]] = True
+    return True
 
 
 def _occurrence(key: I64) -> I64:

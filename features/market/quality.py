@@ -1,13 +1,14 @@
 """Judge the numbers of bars: which can be used, and why the others cannot."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from features.jit import kernel
 from features.market.bars import BarColumns
-from features.market.types import F64, I64, NS_PER_S, U8, Bool
+from features.market.types import F64, FAULT_REASONS, I64, NS_PER_S, U8
 
 _MS_BELOW = 10**14  # stamps below are ms, below 1e17 us, else ns (section 3.6 of the protocol)
 _US_BELOW = 10**17
@@ -75,20 +76,38 @@ def settle(stamps: I64, volume: F64, vwap: F64, trades: F64, mean_size: F64) -> 
 
 
 # Why a bar cannot be used, by the kernel's code; the first that applies is the one counted.
-REASONS = (
-    "",
-    "missing_field",
-    "bad_price",
-    "high_below_low",
-    "bad_volume",
-    "future",
-    "too_old",
-    "bad_window",
-)
+REASONS = ("", "missing_field", *FAULT_REASONS, "bad_volume", "future", "too_old", "bad_window")
+_FIRST_FAULT = REASONS.index(FAULT_REASONS[0])
+_NO_ROWS = np.empty(0, np.intp)
 
 
-def judge(bars: BarColumns, bar_s: int, needs_volume: bool, span_ns: tuple[int, int]) -> tuple[Bool, Counter[str]]:
-    """Say which bars can be used and count the others by the first thing wrong with them.
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is wrong with bars.
+
+    Attributes
+    ----------
+    reason
+        [N] uint8, index into `REASONS` of the first thing wrong with each bar; 0 where it can be used.
+    errors
+        Bars that cannot be used, by reason.
+    faulty
+        [K] rows whose prices cannot be true while time and volume are in order.
+    """
+
+    reason: U8
+    errors: Counter[str]
+    faulty: NDArray[np.intp]
+
+    @property
+    def fault_code(self) -> U8:
+        """[K] uint8, index into `FAULT_REASONS` of the faulty rows."""
+        code: U8 = self.reason[self.faulty] - np.uint8(_FIRST_FAULT)
+        return code
+
+
+def judge(bars: BarColumns, bar_s: int, needs_volume: bool, span_ns: tuple[int, int]) -> Verdict:
+    """Say which bars can be used and what is wrong with the others.
 
     Parameters
     ----------
@@ -101,18 +120,26 @@ def judge(bars: BarColumns, bar_s: int, needs_volume: bool, span_ns: tuple[int, 
     span_ns
         Earliest and latest window end accepted.
 
-    Returns
-    -------
-    tuple
-        [N] bool, and counts by reason.
-
     Examples
     --------
     >>> x, none = np.array([2.0, -2.0]), np.full(2, np.nan)
     >>> judge(BarColumns(np.array([0, 0]), x, x, x, x, none, none, none), 60, False, (0, 2**62))
-    (array([ True, False]), Counter({'bad_price': 1}))
+    Verdict(reason=array([0, 2], dtype=uint8), errors=Counter({'bad_price': 1}), faulty=array([1]))
     """
-    fault = _faults(
+    reason = _judge(bars, bar_s, needs_volume, span_ns)
+    if not reason.any():
+        return Verdict(reason, Counter(), _NO_ROWS)
+    counts = np.bincount(reason, minlength=len(REASONS)).tolist()
+    errors = Counter({word: k for word, k in zip(REASONS[1:], counts[1:], strict=True) if k})
+    faulty = np.flatnonzero((reason >= _FIRST_FAULT) & (reason < _FIRST_FAULT + len(FAULT_REASONS)))
+    # The first thing wrong hides the next: judge those bars again as if their prices were good.
+    good, none = np.ones(len(faulty)), np.full(len(faulty), np.nan)
+    sound = replace(bars.take(faulty), open=good, high=good, low=good, close=good, vwap=none)
+    return Verdict(reason, errors, faulty[_judge(sound, bar_s, needs_volume, span_ns) == 0])
+
+
+def _judge(bars: BarColumns, bar_s: int, needs_volume: bool, span_ns: tuple[int, int]) -> U8:
+    return _reasons(
         bars.ts,
         bars.open,
         bars.high,
@@ -126,15 +153,10 @@ def judge(bars: BarColumns, bar_s: int, needs_volume: bool, span_ns: tuple[int, 
         span_ns[0],
         span_ns[1],
     )
-    usable: Bool = fault == 0
-    if usable.all():
-        return usable, Counter()
-    counts = np.bincount(fault, minlength=len(REASONS)).tolist()
-    return usable, Counter({reason: k for reason, k in zip(REASONS[1:], counts[1:], strict=True) if k})
 
 
 @kernel
-def _faults(
+def _reasons(
     ts: I64,
     open_: F64,
     high: F64,
@@ -150,22 +172,25 @@ def _faults(
 ) -> U8:
     """Give each bar's index into `REASONS`, 0 where nothing is wrong; comparisons with NaN are false."""
     out = np.zeros(ts.shape[0], np.uint8)
+    # The newest start found to be on the grid: a burst shares it, and a division takes half as long as all the rest.
+    on_grid = np.int64(-1)
     for i in range(ts.shape[0]):
         o, h, l, c = open_[i], high[i], low[i], close[i]  # noqa: E741
         if needs_volume and np.isnan(volume[i]):
             out[i] = 1
-        elif (
-            not (o > 0 and h > 0 and l > 0 and c > 0 and max(o, h, l, c) < np.inf) or vwap[i] <= 0 or vwap[i] == np.inf
-        ):
+        elif vwap[i] <= 0 or vwap[i] == np.inf:
             out[i] = 2
-        elif l > min(o, c) or h < max(o, c):
-            out[i] = 3
+        elif not (0 < l <= o <= h < np.inf and l <= c <= h):
+            out[i] = 3 if o > 0 and h > 0 and l > 0 and c > 0 and max(o, h, l, c) < np.inf else 2
         elif volume[i] < 0 or volume[i] == np.inf or trades[i] < 0 or trades[i] == np.inf:
             out[i] = 4
         elif ts[i] + step_ns > late_ns:
             out[i] = 5
         elif ts[i] + step_ns < early_ns:
             out[i] = 6
-        elif ts[i] % step_ns != 0:
-            out[i] = 7
+        elif ts[i] != on_grid:
+            if ts[i] % step_ns == 0:
+                on_grid = ts[i]
+            else:
+                out[i] = 7
     return out

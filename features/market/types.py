@@ -3,11 +3,13 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
-from itertools import repeat
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from features.market.names import NameIndex
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -142,6 +144,49 @@ class Hole:
     bar_s: int = 0
 
 
+FAULT_REASONS = ("bad_price", "high_below_low")
+"""Why a bar's prices cannot be true, by a fault's code."""
+
+
+@dataclass(frozen=True, slots=True)
+class FaultBatch:
+    """Columns of bars the venue said of known series, refused for their prices and sound in all else.
+
+    Their numbers are not kept: no value of such a bar can be trusted. A slot may repeat.
+
+    Attributes
+    ----------
+    slot
+        [K] int32, which series.
+    ts, ts_end
+        [K] int64, window start and the first instant the bar could be known, UTC ns.
+    code
+        [K] uint8, index into `FAULT_REASONS`.
+    bar_s
+        Length of every bar of the batch, seconds.
+    recv_ns
+        When the frame was received, UTC ns (0 for history).
+    """
+
+    slot: I32
+    ts: I64
+    ts_end: I64
+    code: U8
+    bar_s: int
+    recv_ns: int = 0
+
+    def __post_init__(self) -> None:
+        n = len(self.slot)
+        for name in ("ts", "ts_end", "code"):
+            if len(getattr(self, name)) != n:
+                raise ValueError(f"expected {n} values in {name}, was {len(getattr(self, name))}")
+        if self.code.max(initial=0) >= len(FAULT_REASONS):
+            raise ValueError(f"expected codes below {len(FAULT_REASONS)}, was {self.code.max()}")
+
+    def __len__(self) -> int:
+        return len(self.slot)
+
+
 COLUMNS = tuple(f.name for f in fields(BarBatch) if f.name not in ("bar_s", "recv_ns"))
 DTYPES: dict[str, np.dtype[np.generic]] = {
     name: np.dtype(np.int32 if name == "slot" else np.int64 if name in ("ts", "ts_end") else np.float64)
@@ -163,20 +208,19 @@ class SlotTable:
         self.asset_class = asset_class
         self.cap = cap
         self._series: list[Series] = []
-        self._slots: dict[tuple[str, int], int] = {}
-        self._by_length: dict[int, dict[str, int]] = {}  # what `find` reads, brought up to date there
-        self._indexed = 0
+        self._slots: dict[int, NameIndex] = {}  # by bar length
         for s in series:
             self.slot(s.symbol, s.bar_s)
 
     def slot(self, symbol: str, bar_s: int) -> int:
         """Give the slot of a series, a new one if it was never seen, -1 when the table is full."""
-        found = self._slots.get((symbol, bar_s))
+        names = self._names(bar_s)
+        found = names.get(symbol)
         if found is not None:
             return found
         if len(self._series) >= self.cap:
             return -1
-        self._slots[symbol, bar_s] = len(self._series)
+        names.add(symbol, len(self._series))
         self._series.append(Series(self.asset_class, symbol, bar_s))
         return len(self._series) - 1
 
@@ -186,11 +230,15 @@ class SlotTable:
         >>> SlotTable(AssetClass.STOCKS, series=[Series(AssetClass.STOCKS, "A", 60)]).find(["B", "A"], 60)
         array([-1,  0], dtype=int32)
         """
-        for slot in range(self._indexed, len(self._series)):
-            series = self._series[slot]
-            self._by_length.setdefault(series.bar_s, {})[series.symbol] = slot
-        self._indexed = len(self._series)
-        return np.fromiter(map(self._by_length.get(bar_s, {}).get, symbols, repeat(-1)), np.int32, len(symbols))
+        return self._names(bar_s).find(symbols)
+
+    def _names(self, bar_s: int) -> "NameIndex":
+        names = self._slots.get(bar_s)
+        if names is None:
+            from features.market.names import NameIndex  # brings numba: most who speak these types need none
+
+            names = self._slots[bar_s] = NameIndex()
+        return names
 
     def __getitem__(self, slot: int) -> Series:
         return self._series[slot]

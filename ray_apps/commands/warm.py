@@ -24,7 +24,9 @@ def warm() -> None:
     start = time.monotonic()
     for asset_class in (AssetClass.STOCKS, AssetClass.CRYPTO):
         warm_engine(asset_class)
-    parse(frames(3)[0], SlotTable(AssetClass.STOCKS), 0, 0)
+    table = SlotTable(AssetClass.STOCKS)
+    for _ in range(2):  # symbols new, then known
+        parse(frames(3)[0], table, 0, 0)
     for detector in shipped().values():
         detector.score(np.zeros((1, len(CATALOG))))
     typer.echo(f"kernels ready after {time.monotonic() - start:.0f} s")

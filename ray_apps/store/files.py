@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from features.market.types import F64, I64, NS_PER_MS, Bool
+from features.market.bars import infer_bar_ms
+from features.market.types import F64, FAULT_REASONS, I64, NS_PER_MS, U8, Bool
 from ray_apps.store.errors import StoreError
 
 SUFFIXES = (".csv.gz", ".csv", ".parquet")
@@ -31,8 +32,6 @@ LATEST_MS = 4_102_444_800_000
 """2100: a larger number is microseconds or nanoseconds."""
 
 MESSAGES_KEPT = 5
-ON_GRID_SHARE = 0.99
-"""Of the distances between rows, the share a bar length must divide; the rows off its grid are refused."""
 
 
 class FileError(StoreError):
@@ -51,6 +50,9 @@ class SeriesFile:
         [T] float64; NaN in vwap and trades where the file does not say.
     bar_s
         Inferred bar length, seconds.
+    faults_ts, faults_code
+        [K] int64 and uint8: window starts of rows refused for prices that cannot be true, UTC ns, sorted, and why
+        (`FAULT_REASONS`); they are in `refused` too. A window may repeat, and may have a good row as well.
     n_duplicates
         Rows dropped because they repeat another one exactly.
     refused
@@ -70,6 +72,8 @@ class SeriesFile:
     trades: F64
     has_vwap: bool
     has_trades: bool
+    faults_ts: I64
+    faults_code: U8
     n_duplicates: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     messages: tuple[str, ...] = ()
@@ -165,12 +169,15 @@ class _Rows:
     line: I64
     refused: Counter[str] = field(default_factory=Counter)
     messages: list[str] = field(default_factory=list)
+    faults: list[tuple[float, int]] = field(default_factory=list)  # start, ms, and index into FAULT_REASONS
 
     def refuse(self, bad: Bool, reason: str, expected: str, column: str) -> None:
         """Drop the rows of the mask, counting them."""
         if not bad.any():
             return
         self.refused[reason] += int(bad.sum())
+        if reason in FAULT_REASONS:
+            self.faults += [(t, FAULT_REASONS.index(reason)) for t in self.columns["t"][bad].tolist()]
         for i in np.flatnonzero(bad)[:MESSAGES_KEPT]:
             self.say(int(self.line[i]), expected, f"{self.columns[column][i]:.15g}")
         self.keep(~bad)
@@ -317,6 +324,7 @@ def _clean(path: Path, symbol: str, rows: _Rows) -> SeriesFile:
         raise FileError(f"{path.name}: expected rows a whole number of seconds apart, was no such bar length")
     phase = np.bincount((rows.columns["t"] // 1000 % (bar_ms // 1000)).astype(np.int64)).argmax() * 1000
     rows.refuse((rows.columns["t"] - phase) % bar_ms != 0, "off_grid", f"starts {bar_ms // 1000} s apart", "t")
+    faults = sorted((t, code) for t, code in rows.faults if (t - phase) % bar_ms == 0)
     c = rows.columns
     absent = np.full(len(rows.line), np.nan)
     vwap = c.get("vw", absent)
@@ -334,6 +342,8 @@ def _clean(path: Path, symbol: str, rows: _Rows) -> SeriesFile:
         trades=c.get("n", absent),
         has_vwap="vw" in c,
         has_trades="n" in c and bool(np.isfinite(c["n"]).any()),
+        faults_ts=np.array([t for t, _ in faults], np.int64) * NS_PER_MS,
+        faults_code=np.array([code for _, code in faults], np.uint8),
         n_duplicates=n_duplicates,
         refused=rows.refused,
         messages=tuple(rows.messages),
@@ -373,25 +383,6 @@ def _sort(rows: _Rows) -> int:
     rows.refuse(differs, "conflict", "one row per window (the last is kept)", "t")
     rows.keep(~same[~differs])
     return int(same.sum())
-
-
-def infer_bar_ms(t: I64) -> int | None:
-    """Give the bar length of sorted starts: the commonest distance that divides (nearly) all others, else their gcd.
-
-    None where neither is a whole number of seconds, or fewer than two rows are there.
-
-    >>> infer_bar_ms(np.array([0, 60_000, 120_000, 300_000]))
-    60000
-    >>> infer_bar_ms(np.array([0, 10_000, 25_000]))
-    5000
-    """
-    distances, counts = np.unique(np.diff(t), return_counts=True)
-    for i in np.argsort(-counts, kind="stable")[:20]:
-        d = int(distances[i])
-        if d > 0 and d % 1000 == 0 and counts[distances % d == 0].sum() >= ON_GRID_SHARE * counts.sum():
-            return d
-    gcd = int(np.gcd.reduce(distances)) if len(distances) else 0
-    return gcd if gcd > 0 and gcd % 1000 == 0 else None
 
 
 def _nothing_left(path: Path, rows: _Rows) -> str:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.market.bars import BarColumns, aggregate, gaps, merge, waves, windows
+from features.market.bars import BarColumns, aggregate, gaps, infer_bar_ms, merge, waves, windows
 from features.market.types import COLUMNS, NS_PER_S, BarBatch
 
 pytestmark = pytest.mark.thorough
@@ -132,6 +132,11 @@ def test_a_burst_takes_as_many_waves_as_its_busiest_slot(slots: list[int]) -> No
     assert len(waves(columns(slots), 60, 5)) == max((slots.count(s) for s in slots), default=0)
 
 
+def test_a_newer_window_begins_a_wave_and_an_older_one_none() -> None:
+    assert [b.slot.tolist() for b in waves(columns([0, 1, 2, 3], [1, 1, 2, 1]), 60, 5)] == [[0, 1], [2, 3]]
+    assert [b.slot.tolist() for b in waves(columns([0, 1], [2, 1]), 60, 5)] == [[0, 1]]
+
+
 @given(rows_of, st.sets(st.integers(1, 39)))
 def test_merge_equals_waves_of_all(rows: list[tuple[int, int]], cuts: set[int]) -> None:
     """However the rows came in frames, joining them keeps every slot's order."""
@@ -169,3 +174,19 @@ def test_windows_inside_spans() -> None:
     spans = np.array([30, 400]) * SECOND, np.array([200, 410]) * SECOND
     assert (windows(*spans, 60) // SECOND).tolist() == [60, 120]
     assert len(windows(np.empty(0, np.int64), np.empty(0, np.int64), 60)) == 0
+
+
+@pytest.mark.parametrize(
+    ("starts_s", "bar_s"),
+    [
+        ([0, 60, 120, 180], 60),
+        ([0, 60, 240, 300, 900], 60),
+        ([0, 2, 4, 5, 9], 1),
+        ([0, 10, 25], 5),
+        ([0, 86400, 2 * 86400, 5 * 86400], 86400),
+        ([0], None),
+    ],
+)
+def test_bar_length(starts_s: list[int], bar_s: int | None) -> None:
+    found = infer_bar_ms(np.array(starts_s, dtype=np.int64) * 1000)
+    assert found == (None if bar_s is None else bar_s * 1000)

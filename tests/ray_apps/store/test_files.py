@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ray_apps.store.files import FileError, SeriesFile, infer_bar_ms, read_bars, read_folder
+from features.market.types import FAULT_REASONS
+from ray_apps.store.files import FileError, SeriesFile, read_bars, read_folder
 
 pytestmark = pytest.mark.thorough
 
@@ -102,6 +103,23 @@ def test_a_bad_row_is_named_and_the_good_ones_kept(tmp_path: Path, bad: str, rea
     assert f.messages[0].startswith(message), f.messages
 
 
+def test_rows_refused_for_their_prices_are_kept_as_faults(tmp_path: Path) -> None:
+    good = [row(k) for k in range(600) if k not in (3, 5, 7, 9)]
+    bad = [row(9, o=-1), row(3, h=10.5), row(5, c=0), row(5, c=0, l=20), row(7, h="inf"), row(4, l=-2)]
+    others = [row(11, v=-5), row(13, o=""), row(15, o=-1, t=T0 // 1000), row(17, o=-1, t=T0 + 31_000)]
+    f = read_bars(write(tmp_path / "A.csv", [*bad, *good, *others]))
+    assert (f.faults_ts.dtype, f.faults_code.dtype) == (np.int64, np.uint8)
+    assert ((f.faults_ts // 1_000_000 - T0) // 60_000).tolist() == [3, 4, 5, 5, 7, 9]
+    assert [FAULT_REASONS[code] for code in f.faults_code] == ["high_below_low", *["bad_price"] * 5]
+    assert f.refused == {"bad_price": 6, "high_below_low": 1, "bad_volume": 1, "missing_field": 1, "bad_time": 1}
+    assert len(f) == len(good)
+
+
+def test_a_good_file_has_no_faults(tmp_path: Path) -> None:
+    f = read_bars(write(tmp_path / "A.csv", [row(0), row(1)]))
+    assert (f.faults_ts.tolist(), f.faults_code.tolist()) == ([], [])
+
+
 def test_rows_off_the_grid_are_refused(tmp_path: Path) -> None:
     f = read_bars(write(tmp_path / "A.csv", [*(row(k) for k in range(300)), row(50, t=T0 + 31_000)]))
     assert (f.bar_s, len(f), dict(f.refused)) == (60, 300, {"off_grid": 1})
@@ -174,22 +192,6 @@ def test_a_bad_file_does_not_stop_a_folder(tmp_path: Path) -> None:
             read_folder(path)
 
 
-@pytest.mark.parametrize(
-    ("starts_s", "bar_s"),
-    [
-        ([0, 60, 120, 180], 60),
-        ([0, 60, 240, 300, 900], 60),
-        ([0, 2, 4, 5, 9], 1),
-        ([0, 10, 25], 5),
-        ([0, 86400, 2 * 86400, 5 * 86400], 86400),
-        ([0], None),
-    ],
-)
-def test_bar_length(starts_s: list[int], bar_s: int | None) -> None:
-    found = infer_bar_ms(np.array(starts_s, dtype=np.int64) * 1000)
-    assert found == (None if bar_s is None else bar_s * 1000)
-
-
 CELLS = st.one_of(
     st.integers(-(10**20), 10**20).map(str),
     st.floats().map(str),
@@ -243,3 +245,6 @@ def check(path: Path) -> None:
     assert (f.low <= np.minimum(f.open, f.close)).all()
     assert (f.low > 0).all()
     assert not (f.volume < 0).any()
+    assert len(f.faults_ts) == len(f.faults_code) <= sum(f.refused.values())
+    assert (np.diff(f.faults_ts) >= 0).all()
+    assert (f.faults_code < len(FAULT_REASONS)).all()
