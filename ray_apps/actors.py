@@ -7,10 +7,12 @@ import secrets
 import time
 from collections.abc import Awaitable
 from contextlib import suppress
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import ray
+from numpy.typing import NDArray
 
 from features.block import BarBlock
 from features.decisions.config import DetectionConfig
@@ -22,7 +24,6 @@ from ray_apps.ingest.plan import FeedPlan
 from ray_apps.ingest.receipts import Receipt
 from ray_apps.ingest.service import FeedService
 from ray_apps.metrics import Hub, MetricSet, Snapshot
-from ray_apps.plans import GatewayPlan
 from ray_apps.scoring.shadow import Shadow
 from ray_apps.shards import recovery
 from ray_apps.shards.aftermath import Aftermath
@@ -35,8 +36,6 @@ from ray_apps.sinks.redis_sink import RedisCache
 from ray_apps.store.errors import LeaseLostError
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
-
     from ray_apps.sinks.service import SinkPlan
 
 LOG = logging.getLogger(__name__)
@@ -119,6 +118,11 @@ class ShardActor:
             gc.freeze()  # what is there now stays: a collection in the middle of a burst need not look at it
             return self.shard.applied_seq
 
+    async def state(self) -> dict[str, NDArray[Any]]:
+        """Give every array of the state."""
+        async with self._lock:
+            return self.shard.snapshot()
+
     async def apply(self, message: Message) -> Ack:
         """Fold and store a message; a state that does not fit is recovered first."""
         async with self._lock:
@@ -135,17 +139,14 @@ class ShardActor:
             due = self.after.due(message, self.shard.seen)
             if self.shadow is not None and due:
                 self.shadow.offer(due)
+            if self.shadow is not None:
+                ack = replace(ack, scored=self.shadow.taken())
             self.shard.seen.clear()
             self.shard.called.clear()
             if time.monotonic() - self.saved_at > self.checkpoint_s:
                 self.saved_at = time.monotonic()
                 self._saving = asyncio.create_task(self._save_later())
             return ack
-
-    async def configure(self, detection: DetectionConfig) -> None:
-        """Judge by these settings from the next message on."""
-        async with self._lock:
-            self.shard.configure(detection)
 
     async def save(self) -> None:
         """Write a checkpoint now; half a history is none."""
@@ -190,6 +191,11 @@ class RemoteShards:
         """End a shard's history."""
         return int(await call(self._actor(shard).warmed.remote(since_ns)))
 
+    async def state(self, shard: int) -> dict[str, NDArray[Any]]:
+        """Give a shard's state."""
+        arrays: dict[str, NDArray[Any]] = await call(self._actor(shard).state.remote())
+        return arrays
+
     async def apply(self, shard: int, message: Message) -> Ack:
         """Have a shard fold and store a message."""
         try:
@@ -215,10 +221,11 @@ class FeedActor:
         self._task: asyncio.Task[None] | None = None
         self._counting: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        """Begin to read; safe to call again."""
+    async def start(self, detection: DetectionConfig) -> None:
+        """Begin to read and to judge by these settings; safe to call again."""
         if self._task is None or self._task.done():
             self.error = ""
+            await self.service.configure(detection)
             self._task = asyncio.create_task(self._run())
             self._counting = self._counting or asyncio.create_task(self._count())
 
@@ -245,9 +252,8 @@ class FeedActor:
                     await asyncio.shield(self._task)
 
     async def configure(self, detection: DetectionConfig) -> None:
-        """Judge the market by these settings from the next window on."""
-        if self.service.watch is not None:
-            self.service.watch.stream.market.budget = detection.budget
+        """Judge by these settings from the next message on, in the Market and in the shards."""
+        await self.service.configure(detection)
 
     async def receipts(self, after_ns: int) -> list[Receipt]:
         """Give the messages stored after a time, UTC ns."""
@@ -307,51 +313,11 @@ class SinkActor:
         return self.hub.render()
 
 
-def run_gateway(plan: GatewayPlan) -> None:
-    """Start Serve with the gateway; returns when it answers."""
-    from ray import serve
-
-    logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    serve.start(
-        proxy_location="HeadOnly",
-        http_options={"host": plan.http.host, "port": plan.http.port, "request_timeout_s": None},
-        logging_config={"log_level": "WARNING", "enable_access_log": False},
-    )
-
-    async def metrics() -> str:
-        return str(await call(named("sinks").metrics.remote()))
-
-    def build() -> "FastAPI":  # Serve tells a builder from an application by its being a plain function
-        from ray_apps.api.gateway import application
-
-        return application(plan, metrics)
-
-    made = serve.deployment(name="gateway", **GATEWAY_OPTIONS)(serve.ingress(build)())
-    serve.run(made.bind(), name="tapewatch", route_prefix="/")
-
-
-def run_scorer() -> None:
-    """Start the scorer beside the gateway, without a route of its own; returns when it answers."""
-    from ray import serve
-
-    from ray_apps.scoring.replica import ScorerReplica
-
-    made = serve.deployment(name=SCORER, **SCORER_OPTIONS)(ScorerReplica)
-    serve.run(made.bind(), name=SCORER, route_prefix=None)
-
-
 def scorer() -> Any:
     """Find the scorer."""
     from ray import serve
 
     return serve.get_app_handle(SCORER)
-
-
-def stop_gateway() -> None:
-    """Stop Serve."""
-    from ray import serve
-
-    serve.shutdown()
 
 
 def wait(ref: Any) -> Any:

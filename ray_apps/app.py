@@ -1,6 +1,8 @@
 """Compose the live system: one machine's parts, the actors, the gateway; run until told to stop."""
 
 import asyncio
+import logging
+import secrets
 import signal
 import sys
 import threading
@@ -11,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import ray
 from ray.exceptions import RayError
@@ -31,6 +33,9 @@ from ray_apps.settings import Settings, detection_config
 from ray_apps.shards.desk import DeskService
 from ray_apps.sinks.service import SinkPlan
 from ray_apps.store.migrate import migrate
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 T = TypeVar("T")
 
@@ -73,6 +78,7 @@ class Up:
         self.desk: Any = None
         self.n_lines = 0
         self.ground: Ground | None = None
+        self.run_id = secrets.token_hex(8)
         self.is_gateway_up = False
         self.is_scorer_up = False
         self.connected_at = -CONNECT_S
@@ -107,7 +113,7 @@ class Up:
         for asset_class in ground.feeds:
             activity = self._activity(asset_class)
             configs = [
-                plans.shard_config(settings, asset_class, i, dsn, activity, ground.redis_url)
+                plans.shard_config(settings, asset_class, i, dsn, activity, ground.redis_url, self.run_id)
                 for i in range(settings.shards)
             ]
             self.shards[asset_class] = [actors.remote_shard(c, settings.checkpoint_s) for c in configs]
@@ -121,7 +127,7 @@ class Up:
         for asset_class, feed in ground.feeds.items():
             plan = plans.feed_plan(settings, feed, dsn, self._warm(ground.start), self._activity(asset_class))
             self.feeds[asset_class] = actors.remote_feed(plan)
-            self.feeds[asset_class].start.remote()
+            self.feeds[asset_class].start.remote(detection)
         self.ground = ground
 
     def _ground(self, stack: Stack) -> Ground:
@@ -202,7 +208,7 @@ class Up:
             except RayError:
                 continue
             if seen["status"] == "starting" or (seen["error"] and not seen["is_fatal"]):
-                handle.start.remote()
+                handle.start.remote(detection_config(self.settings))
             self._tell(asset_class, seen)
             if self.settings.sinks.console.bars:
                 self.screen.bars(seen["bars"])
@@ -235,9 +241,8 @@ class Up:
         for line in change.lines:
             self.screen.line(line)
         detection = detection_config(self.settings)
-        for asset_class, shards in self.shards.items():
-            for judge in (*shards, self.feeds[asset_class]):
-                judge.configure.remote(detection)
+        for asset_class, feed in self.feeds.items():
+            feed.configure.remote(detection)
             self.desk.configure.remote(asset_class, detection, plans.telling(self.settings, asset_class))
 
     def _say_lines(self) -> None:
@@ -253,7 +258,7 @@ class Up:
         """Start the gateway beside the tape: it takes longer than all the rest."""
         started, http = time.monotonic(), self.settings.http
         try:
-            actors.run_gateway(plans.GatewayPlan(ground.dsn, ground.redis_url, http))
+            run_gateway(plans.GatewayPlan(ground.dsn, ground.redis_url, http))
         except Exception as e:
             if not self.is_stopping:
                 self.screen.where("http", f"did not start: {e}; is port {http.port} taken? see --http-port")
@@ -267,7 +272,7 @@ class Up:
         """Start the models that score in shadow: nothing waits for them."""
         started = time.monotonic()
         try:
-            actors.run_scorer()
+            run_scorer()
         except Exception as e:
             if not self.is_stopping:
                 self.screen.where("scorer", f"did not start: {e}; all else goes on")
@@ -288,7 +293,7 @@ class Up:
             _settle([h.stop.remote() for h in self.feeds.values()])
             _settle([s.save.remote() for shards in self.shards.values() for s in shards])
             if self.is_gateway_up:
-                actors.stop_gateway()
+                stop_gateway()
             ray.shutdown()
 
     def _step(self, name: str, work: Callable[[], T], advice: str) -> T:
@@ -307,6 +312,46 @@ class Up:
             self.screen.line("still stopping; once more to give up")
             signal.signal(signal.SIGINT, signal.default_int_handler)
         self.is_stopping = True
+
+
+def run_gateway(plan: plans.GatewayPlan) -> None:
+    """Start Serve with the gateway; returns when it answers."""
+    from ray import serve
+
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    serve.start(
+        proxy_location="HeadOnly",
+        http_options={"host": plan.http.host, "port": plan.http.port, "request_timeout_s": None},
+        logging_config={"log_level": "WARNING", "enable_access_log": False},
+    )
+
+    async def metrics() -> str:
+        return str(await actors.call(actors.named("sinks").metrics.remote()))
+
+    def build() -> "FastAPI":  # Serve tells a builder from an application by its being a plain function
+        from ray_apps.api.gateway import application
+
+        return application(plan, metrics)
+
+    made = serve.deployment(name="gateway", **actors.GATEWAY_OPTIONS)(serve.ingress(build)())
+    serve.run(made.bind(), name="tapewatch", route_prefix="/")
+
+
+def run_scorer() -> None:
+    """Start the scorer beside the gateway, without a route of its own; returns when it answers."""
+    from ray import serve
+
+    from ray_apps.scoring.replica import ScorerReplica
+
+    made = serve.deployment(name=actors.SCORER, **actors.SCORER_OPTIONS)(ScorerReplica)
+    serve.run(made.bind(), name=actors.SCORER, route_prefix=None)
+
+
+def stop_gateway() -> None:
+    """Stop Serve."""
+    from ray import serve
+
+    serve.shutdown()
 
 
 def _settle(refs: list[Any]) -> None:

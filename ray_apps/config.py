@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
@@ -333,6 +334,17 @@ class HttpConfig(Section):
     """Open /v1/stream connections; apart from requests so that health checks always pass."""
     heartbeat_s: Annotated[float, Field(gt=0, le=300)] = 15.0
     """Between signs of life on a silent stream; proxies cut at 30 to 60 s."""
+
+
+class RecordingConfig(Section):
+    """The journal of everything received, for an exact replay; on as soon as `folder` is set (`up --record DIR`)."""
+
+    folder: Path | None = None
+    """A folder of its own; unset: nothing is recorded."""
+    segment_mib: Annotated[int, Field(ge=1, le=65_536)] = 256
+    """A segment begins with the whole state, which for 11,000 stocks is 60 MB: much smaller is mostly state."""
+    max_mib: Annotated[int, Field(ge=2, le=100_000_000)] = 8_192
+    """Per asset class; the oldest segments go. 11,000 stocks record about 300 MB a day."""
 
 
 class SimulatorConfig(Section):

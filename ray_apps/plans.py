@@ -12,6 +12,7 @@ from features.market.calendar import Sessions
 from features.market.types import AssetClass
 from ray_apps.config import HttpConfig
 from ray_apps.ingest.config import FeedConfig
+from ray_apps.ingest.journal import RecordingPlan
 from ray_apps.ingest.plan import FeedPlan, WarmPlan
 from ray_apps.ingest.tiers import entitlement
 from ray_apps.settings import Settings, detection_config
@@ -78,7 +79,18 @@ def feed_plan(settings: Settings, feed: FeedConfig, dsn: str, warm: WarmPlan | N
         checkpoint_s=settings.checkpoint_s,
         warm=warm,
         sessions=_sessions(feed.asset_class) if feed.is_live else None,
+        recording=_recording(settings),
+        versions=_versions(),
     )
+
+
+def _recording(settings: Settings) -> RecordingPlan | None:
+    r = settings.recording
+    return RecordingPlan(r.folder, r.segment_mib, r.max_mib) if r.folder else None
+
+
+def _versions() -> dict[str, str]:
+    return {"tapewatch": version("tapewatch"), "features": schema_hash()}
 
 
 def _sessions(asset_class: AssetClass) -> Sessions:
@@ -90,7 +102,13 @@ def _sessions(asset_class: AssetClass) -> Sessions:
 
 
 def shard_config(
-    settings: Settings, asset_class: AssetClass, shard: int, dsn: str, activity: str, cache_url: str | None
+    settings: Settings,
+    asset_class: AssetClass,
+    shard: int,
+    dsn: str,
+    activity: str,
+    cache_url: str | None,
+    run: str = "",
 ) -> ShardConfig:
     """Give all a shard's process needs."""
     return ShardConfig(
@@ -102,10 +120,11 @@ def shard_config(
         dsn=dsn,
         checkpoints=checkpoint_folder(settings),
         detection=detection_config(settings),
-        versions={"tapewatch": version("tapewatch"), "features": schema_hash()},
+        versions=_versions(),
         sinks=stream_sinks(settings),
         cache_url=cache_url if settings.sinks.redis.enabled else None,
         cache_ttl_s=settings.sinks.redis.latest_ttl_s,
+        run=run,
     )
 
 

@@ -30,6 +30,7 @@ from ray_apps.config import (
     NotificationsConfig,
     PolygonConfig,
     PostgresUrl,
+    RecordingConfig,
     RedisUrl,
     SimulatorConfig,
     SinksConfig,
@@ -102,6 +103,7 @@ class Settings(BaseSettings):
     notifications: NotificationsConfig = NotificationsConfig()
     sinks: SinksConfig = SinksConfig()
     http: HttpConfig = HttpConfig()
+    recording: RecordingConfig = RecordingConfig()
     database_url: PostgresUrl | None = None
     """PostgreSQL; unset: one from a wheel in the data folder."""
     redis_url: RedisUrl | None = None

@@ -6,13 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from features.decisions.anomalies import CONFIRMED, PROVISIONAL, STATES, anomaly_id, severity
 from features.decisions.config import DetectionConfig
-from features.detectors.base import KINDS
 from features.engine import Decided, Engine
 from features.market.bars import BarColumns, aggregate
 from features.market.calendar import ny_day
@@ -20,29 +17,12 @@ from features.market.types import I64, NS_PER_MS, NS_PER_S, AssetClass, SlotTabl
 from features.stages.desk import MARKET
 from ray_apps.errors import UsageError, UserError
 from ray_apps.store.files import FileError, SeriesFile, iter_folder
+from training.lines import CONFIRM_NS, AnomalyLine, line_of
 from training.spool import Spool
 
-CONFIRM_NS = 900 * NS_PER_S
-"""An anomaly that a quarter of an hour of later bars did not change is confirmed."""
 MANY_ROWS = 200
 """So many bars of which no two are neighbours are longer bars; of fewer they may be a thin name's."""
 DAY_NS = 86_400 * NS_PER_S
-
-
-class AnomalyLine(NamedTuple):
-    """One anomaly as `replay` writes it; times in Unix ms, NaN where a rule has no p-value and no rate."""
-
-    id: str
-    symbol: str
-    ts: int
-    available_ts: int
-    kind: str
-    score: float
-    p_value: float
-    rate: float
-    severity: str
-    episode_id: str
-    state: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,14 +259,8 @@ def _fold(engine: Engine, loaded: Loaded, summary: Summary) -> Iterator[Decided]
 def _lines(decided: Decided, table: SlotTable, budget: float, newest_ns: int) -> Iterator[AnomalyLine]:
     a = decided.anomalies
     for i, episode in enumerate(decided.episode_ids):
-        series, end, rate = table[int(a.slot[i])], int(a.end[i]), float(a.rate[i])
-        state = CONFIRMED if end + CONFIRM_NS <= newest_ns else PROVISIONAL
-        yield AnomalyLine(
-            id=anomaly_id(series, int(a.ts[i])), symbol=series.symbol, ts=int(a.ts[i]) // NS_PER_MS,
-            available_ts=end // NS_PER_MS, kind=KINDS[a.kind[i]], score=float(a.score[i]),
-            p_value=float(a.p_value[i]), rate=rate, severity=severity(rate, budget), episode_id=episode,
-            state=STATES[state],
-        )  # fmt: skip
+        line = line_of(a, i, table[int(a.slot[i])], budget, episode)
+        yield line.confirmed() if int(a.end[i]) + CONFIRM_NS <= newest_ns else line
 
 
 def _count(summary: Summary, episodes: dict[str, tuple[str, str]]) -> None:

@@ -135,6 +135,10 @@ class Hole:
         Frames or bars lost, where known.
     bar_s
         The bar length that lost bars, seconds; 0 for all.
+    is_filled
+        Whether history gave the bars: then they follow at once, and nothing is missing.
+    blind_s
+        Seconds of the receive clock without a connection, where known.
     """
 
     cause: str
@@ -142,6 +146,8 @@ class Hole:
     to_ns: int
     count: int = 0
     bar_s: int = 0
+    is_filled: bool = False
+    blind_s: float = 0.0
 
 
 FAULT_REASONS = ("bad_price", "high_below_low")
@@ -185,6 +191,10 @@ class FaultBatch:
 
     def __len__(self) -> int:
         return len(self.slot)
+
+    def take(self, rows: NDArray[np.intp] | Bool | slice) -> Self:
+        """Give the given rows as a batch of their own."""
+        return replace(self, **{name: getattr(self, name)[rows] for name in ("slot", "ts", "ts_end", "code")})
 
 
 COLUMNS = tuple(f.name for f in fields(BarBatch) if f.name not in ("bar_s", "recv_ns"))

@@ -228,12 +228,16 @@ class Market:
 
     def __init__(self, shape: SeriesShape, budget: float) -> None:
         self.shape = shape
-        self.budget = budget
         self.features = FeatureState(shape, only=("fault", "window", "returns", "gap", "horizon"))
         self.five = HorizonFamily(shape.window_s, FIVE_MINUTES_S)
         self.last = Table(6)
         self.state = np.zeros(DAYS + SESSIONS)
         self.rescale = Rescale()
+        self.configure(budget)
+
+    def configure(self, budget: float) -> None:
+        """Call shocks by this budget from the next window on."""
+        shape = self.shape
         sessions = shape.asset_class.has_sessions
         self.terms = _Terms(shape.session_windows, budget, shape.window_s * NS_PER_S, sessions)
 
@@ -263,7 +267,7 @@ class Market:
 
     def miss(self, hole: Hole) -> None:
         """Learn that bars are missing: no move is measured across them."""
-        if hole.bar_s in (0, self.shape.bar_s):
+        if not hole.is_filled and hole.bar_s in (0, self.shape.bar_s):
             self.features.miss(hole.to_ns)
 
     def close(self, end_ns: int) -> Contexts:

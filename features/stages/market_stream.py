@@ -7,13 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.block import BarBlock, block_of
-from features.market.types import F64, I64, NS_PER_S, BarBatch, Bool, Hole, SlotTable
+from features.decisions.config import DetectionConfig
+from features.market.types import I64, NS_PER_S, BarBatch, Bool, FaultBatch, Hole, SlotTable
 from features.stages.context import Contexts
 from features.stages.market import Market
 from features.stages.minute import Completeness
 
-Item = BarBatch | Contexts | Hole
-"""What goes on to the shards, in this one order: bars, closed windows, and where bars are missing."""
+Item = BarBatch | FaultBatch | Contexts | Hole | DetectionConfig
+"""What goes on to the shards, in this one order: bars, faulty bars, closed windows, missing bars, new settings."""
 
 
 class MarketStream:
@@ -40,7 +41,7 @@ class MarketStream:
         newest = int(self.newest_ts.max(initial=0))
         return newest + self.market.shape.bar_s * NS_PER_S if newest else 0
 
-    def take(self, batch: BarBatch, now_s: float) -> Iterator[Item]:
+    def take(self, batch: BarBatch, now_s: float) -> Iterator[BarBatch | Contexts]:
         """Fold a batch; give it, cut at windows, and the windows it closes, in their order."""
         if batch.bar_s != self.market.shape.bar_s:
             yield batch
@@ -60,6 +61,11 @@ class MarketStream:
         """Learn that bars are missing: what comes after them is not measured across them."""
         self.market.miss(hole)
         return hole
+
+    def configure(self, config: DetectionConfig) -> DetectionConfig:
+        """Judge the market by these settings from the next window on."""
+        self.market.configure(config.budget)
+        return config
 
     def is_due(self, now_s: float, has_more: bool = False) -> bool:
         """Say whether the open window should close now; `has_more`: bars are received and not folded yet."""
@@ -104,11 +110,13 @@ class MarketStream:
             room = max(n, 2 * len(self.newest_ts)) - len(self.newest_ts)
             self.newest_ts = np.concatenate([self.newest_ts, np.zeros(room, dtype=np.int64)])
 
-    def snapshot(self) -> dict[str, F64 | I64]:
+    def snapshot(self) -> dict[str, NDArray[Any]]:
         """Give every array of the state."""
-        return {**self.market.snapshot(), "stream.newest_ts": self.newest_ts.copy()}
+        minute = {f"minute.{k}": v for k, v in self.minute.snapshot().items()}
+        return {**self.market.snapshot(), **minute, "stream.newest_ts": self.newest_ts.copy()}
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Take the arrays of a snapshot."""
-        self.newest_ts = arrays["stream.newest_ts"].astype(np.int64)
-        self.market.restore({k: v for k, v in arrays.items() if k != "stream.newest_ts"})
+        self.newest_ts = arrays["stream.newest_ts"].copy()
+        self.minute.restore({k.removeprefix("minute."): v for k, v in arrays.items() if k.startswith("minute.")})
+        self.market.restore({k: v for k, v in arrays.items() if not k.startswith(("stream.", "minute."))})

@@ -1,6 +1,10 @@
 """Say when a window is complete: the vendor sends no end-of-minute marker."""
 
+import math
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from features.market.types import F64, I32
 
@@ -48,6 +52,7 @@ class Completeness:
             self._here[:] = False
             self._usual_here = 0
             self._usual = int((self.presence > REGULAR).sum())
+        self._first_s = min(self._first_s, now_s)
         self._grow(int(slots.max(initial=-1)) + 1)
         fresh = slots[~self._here[slots]]
         self._here[fresh] = True
@@ -74,6 +79,19 @@ class Completeness:
         self.presence += MEMORY * (self._here - self.presence)
         self.closed_to = max(self.closed_to, end)
         return end
+
+    def snapshot(self) -> dict[str, NDArray[Any]]:
+        """Give every array of the state but the clock's."""
+        ends = np.array([self.end, self.closed_to])
+        return {"ends": ends, "presence": self.presence.copy(), "here": self._here.copy()}
+
+    def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Take the arrays of a snapshot; the open window's wait starts anew with its next bar."""
+        self.end, self.closed_to = arrays["ends"].tolist()
+        self.presence, self._here = arrays["presence"].copy(), arrays["here"].copy()
+        usual = self.presence > REGULAR
+        self._usual, self._usual_here = int(usual.sum()), int((usual & self._here).sum())
+        self._first_s = self._last_s = math.inf
 
     def _grow(self, n: int) -> None:
         if n > len(self._here):

@@ -1,13 +1,15 @@
 """Take what one market sends to a shard, in its order: fold new bars, judge them, close windows, late bars too."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from features.block import BarBlock, block_of, columns_of, window_parts
 from features.decisions.anomalies import Anomalies
-from features.market.types import F64, I64, NS_PER_S, BarBatch, Bool, Hole
+from features.decisions.config import DetectionConfig
+from features.market.types import F64, I64, NS_PER_S, BarBatch, Bool, FaultBatch, Hole
 from features.stages.context import Contexts
 from features.stages.group import Observed
 from features.stages.market_stream import Item
@@ -47,6 +49,11 @@ class SymbolStream:
         if isinstance(item, Hole):
             self.symbols.miss(item)
             return Taken()
+        if isinstance(item, DetectionConfig):
+            self.symbols.configure(item)
+            return Taken()
+        if isinstance(item, FaultBatch):
+            return Taken([self.symbols.fault(item)])
         return Taken([self._close(item)])
 
     def _bars(self, batch: BarBatch) -> Taken:
@@ -110,15 +117,24 @@ class SymbolStream:
             self.newest_ts = np.concatenate([self.newest_ts, np.zeros(room, dtype=np.int64)])
             self.newest_values = np.concatenate([self.newest_values, np.full((room, len(VALUES)), np.nan)])
 
-    def snapshot(self) -> dict[str, F64 | I64]:
-        """Give every array of the state; the contexts are kept apart, where they are stored."""
-        own: dict[str, F64 | I64] = {"newest/ts": self.newest_ts, "newest/values": self.newest_values}
+    def snapshot(self) -> dict[str, NDArray[Any]]:
+        """Give every array of the state."""
+        own: dict[str, NDArray[Any]] = {
+            "newest/ts": self.newest_ts.copy(), "newest/values": self.newest_values.copy(),
+            "closed_to": np.array([self.closed_to]),
+        }  # fmt: skip
+        if self.recent:
+            recent = Contexts.concat([self.recent[end] for end in sorted(self.recent)])
+            own |= {f"recent/{f.name}": getattr(recent, f.name) for f in fields(Contexts)}
         return {**{f"symbols/{k}": v for k, v in self.symbols.snapshot().items()}, **own}
 
-    def restore(self, arrays: dict[str, NDArray[np.generic]]) -> None:
+    def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Take the arrays of a snapshot."""
-        self.newest_ts = np.array(arrays["newest/ts"], dtype=np.int64)
-        self.newest_values = np.array(arrays["newest/values"], dtype=np.float64)
+        self.newest_ts, self.newest_values = arrays["newest/ts"].copy(), arrays["newest/values"].copy()
+        self.closed_to = int(arrays["closed_to"][0])
+        self.recent = {}
+        if "recent/end" in arrays:
+            recent = Contexts(*(arrays[f"recent/{f.name}"] for f in fields(Contexts)))
+            self.recent = {int(end): recent.take(slice(i, i + 1)) for i, end in enumerate(recent.end)}
         prefix = "symbols/"
-        mine = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-        self.symbols.restore(mine)  # type: ignore[arg-type]
+        self.symbols.restore({k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)})

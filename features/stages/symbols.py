@@ -1,9 +1,12 @@
 """The Symbols stage: the series of one shard, grouped by bar length."""
 
+import numpy as np
+
 from features.block import BarBlock
-from features.decisions.anomalies import Anomalies
+from features.decisions.anomalies import PROVISIONAL, Anomalies
 from features.decisions.config import DetectionConfig
-from features.market.types import F64, AssetClass, Hole
+from features.detectors.base import DATA_FAULT, KINDS
+from features.market.types import F64, AssetClass, FaultBatch, Hole
 from features.stages.context import Contexts
 from features.stages.group import N_FEATURES, Observed, SymbolGroup
 from features.state import SeriesShape
@@ -46,6 +49,17 @@ class Symbols:
         """Fold bars into the features."""
         return self.group(block.bar_s).observe(block)
 
+    def fault(self, batch: FaultBatch) -> Anomalies:
+        """Call bars whose prices cannot be true; nothing else hears of them."""
+        is_called = self.config.rule(KINDS[DATA_FAULT]).enabled
+        n = len(batch) if is_called else 0
+        nan, kind = np.full(n, np.nan), np.full(n, DATA_FAULT, dtype=np.uint8)
+        return Anomalies(
+            slot=batch.slot[:n], ts=batch.ts[:n], end=batch.ts_end[:n], kind=kind, own_kind=kind, score=np.ones(n),
+            p_value=nan, rate=nan, direction=np.zeros(n), price=nan, state=np.full(n, PROVISIONAL, dtype=np.uint8),
+            x=np.full((n, N_FEATURES), np.nan), scores=np.full((n, len(KINDS)), np.nan),
+        )  # fmt: skip
+
     def decide(self, observed: Observed) -> Anomalies:
         """Judge what was observed."""
         return self.group(observed.block.bar_s).decide(observed)
@@ -53,7 +67,7 @@ class Symbols:
     def miss(self, hole: Hole) -> None:
         """Learn that bars are missing: no move is measured across them."""
         for bar_s, group in self.groups.items():
-            if hole.bar_s in (0, bar_s):
+            if not hole.is_filled and hole.bar_s in (0, bar_s):
                 group.features.miss(hole.to_ns)
 
     def close(self, ctx: Contexts) -> Anomalies:

@@ -53,6 +53,9 @@ def up(
     symbols: Annotated[int | None, typer.Option(help="Number of synthetic stocks.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the synthetic tape.")] = None,
     http_port: Annotated[int | None, typer.Option(help="Port of the HTTP gateway; 0 takes a free one.")] = None,
+    record: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Record everything received there, for an exact `replay`.")
+    ] = None,
     data_dir: DataDir = None,
     config: ConfigFile = None,
 ) -> None:
@@ -60,7 +63,10 @@ def up(
 
     Example: tapewatch up --source synthetic --speed 60 --symbols 500
     """
-    flags = {"simulator__speed": speed, "simulator__symbols": symbols, "simulator__seed": seed}
+    flags: dict[str, object] = {
+        "simulator__speed": speed, "simulator__symbols": symbols, "simulator__seed": seed,
+        "recording__folder": str(record.absolute()) if record else None,
+    }  # fmt: skip
 
     def read() -> Settings:
         return load(config, data_dir, source=source, http__port=http_port, **flags)

@@ -62,11 +62,6 @@ class FeedClock:
         self._contradictions = 0
         self.resets = 0
 
-    @property
-    def future_scale(self) -> float:
-        """How many tape seconds one second of jitter is worth."""
-        return max(1.0, self._speed)
-
     def now_ns(self) -> int:
         """Give the source's time, UTC ns; 0 while it is unknown."""
         if self._is_live:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from features.market import symbols
-from features.market.polygon import topics
+from features.market.polygon import Limits, topics
 from features.market.types import AssetClass
 
 
@@ -92,6 +92,12 @@ class FeedConfig:
         for name in self.names:
             if name != "*":
                 symbols.to_wire(self.asset_class, name)
+
+    @property
+    def limits(self) -> Limits:
+        """What of a frame is refused; a fast tape's jitter is so many times longer on its own clock."""
+        future_s = self.future_s * max(1.0, self.speed)
+        return Limits(max_frame_bytes=self.max_frame_bytes, future_s=future_s, too_old_s=self.too_old_s)
 
     @property
     def subscriptions(self) -> tuple[str, ...]:

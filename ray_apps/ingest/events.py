@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from features.market.types import BarBatch, Hole
+from features.market.types import BarBatch, FaultBatch, Hole
 
 
 class FatalFeedError(Exception):
@@ -59,27 +59,38 @@ class FeedEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class Flush:
+    """Bars joined, in arrival order per slot, at most one per slot and of one length in each batch; and faulty ones.
+
+    `numbers` says which parsed parts they were made of, in the order of parsing; empty where they came another way.
+    """
+
+    parts: tuple[BarBatch | FaultBatch, ...]
+    numbers: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Delivery:
-    """What one flush brings: bars, in arrival order per slot, and the holes between them.
+    """What the feed hands on at once: bars, and the holes between them.
 
     Attributes
     ----------
     items
-        At most one bar per slot and one bar length in each batch.
+        In the order they came.
     now_ns
         The feed's time when the last of them was parsed, UTC ns.
     recv_ns
         When the last frame of it was received, UTC ns; 0 where it holds no bars.
     """
 
-    items: tuple[BarBatch | Hole, ...]
+    items: tuple[Flush | Hole, ...]
     now_ns: int
     recv_ns: int
 
     @property
     def batches(self) -> tuple[BarBatch, ...]:
         """Its bars alone."""
-        return tuple(i for i in self.items if isinstance(i, BarBatch))
+        return tuple(p for i in self.items if isinstance(i, Flush) for p in i.parts if isinstance(p, BarBatch))
 
 
 @dataclass(slots=True)

@@ -8,20 +8,29 @@ import asyncio
 import itertools
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from features.market.bars import merge
-from features.market.polygon import Limits, Parsed, parse
-from features.market.types import NS_PER_S, BarBatch, Hole, SlotTable
+from features.market.polygon import Parsed, parse
+from features.market.types import NS_PER_S, BarBatch, FaultBatch, Hole, SlotTable
 from ray_apps.ingest.clock import FeedClock
 from ray_apps.ingest.config import FeedConfig
-from ray_apps.ingest.events import Delivery, EventKind, FeedEvent, FeedStats
+from ray_apps.ingest.events import Delivery, EventKind, FeedEvent, FeedStats, Flush
 from ray_apps.ingest.holes import Holes
+from ray_apps.ingest.journal import Journal
 from ray_apps.ingest.link import Link
-from ray_apps.ingest.queue import BarQueue, Frame, FrameQueue
+from ray_apps.ingest.queue import BarQueue, Frame, FrameQueue, Numbered, Part
+
+
+def joined(taken: Sequence[Numbered]) -> Flush:
+    """Join parsed parts into as few batches as may be; faulty bars come behind."""
+    parts = [part for _, part in taken]
+    faults = [p for p in parts if isinstance(p, FaultBatch)]
+    bars = merge([p for p in parts if isinstance(p, BarBatch)])
+    return Flush((*bars, *faults), tuple(number for number, _ in taken))
 
 
 class Feed:
@@ -41,6 +50,8 @@ class Feed:
         Whether the market should print at a feed time, UTC ns; always, if not given.
     rng
         Spreads the reconnections of many feeds.
+    journal
+        Told of every frame that is parsed.
     """
 
     def __init__(
@@ -51,17 +62,15 @@ class Feed:
         on_event: Callable[[FeedEvent], None],
         in_session: Callable[[int], bool] | None = None,
         rng: random.Random | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self._config = config
+        self._journal = journal
         self._deliver = deliver
         self._table = table
         self._tell = on_event
         self.clock = FeedClock(config.speed, config.delay_s, config.is_live)
-        self._limits = Limits(
-            max_frame_bytes=config.max_frame_bytes,
-            future_s=config.future_s * self.clock.future_scale,
-            too_old_s=config.too_old_s,
-        )
+        self._limits = config.limits
         self._frames = FrameQueue(config.queue_frames, config.queue_bytes)
         self._bars = BarQueue(config.queue_bars)
         self._holes = Holes(config.newest_ns)
@@ -140,12 +149,16 @@ class Feed:
             if session not in (0, frame.session):
                 self._holes.lose("reconnect")
             session = frame.session
-            parsed = parse(frame.data, self._table, self.clock.now_ns(), frame.recv_ns, self._limits)
+            now_ns = self.clock.now_ns()
+            parsed = parse(frame.data, self._table, now_ns, frame.recv_ns, self._limits)
             self._count(frame, parsed)
+            parts: tuple[Part, ...] = (*parsed.batches, *parsed.faults)
+            if self._journal is not None:
+                self._journal.frame("stream", frame.recv_ns, now_ns, frame.data, len(parts))
             for status in parsed.statuses:
                 self._link.hear(session, status)
             self._tell_time(parsed)
-            await self._bars.put(parsed.batches)
+            await self._bars.put(parts)
             await asyncio.sleep(0)  # the reader's turn
 
     def _count(self, frame: Frame, parsed: Parsed) -> None:
@@ -171,23 +184,22 @@ class Feed:
         while True:
             await self._hand_over(await self._bars.take(self._config.flush_s, self._config.flush_bars))
 
-    async def _hand_over(self, taken: list[BarBatch | Hole]) -> None:
-        """Deliver a flush: batches joined, but not across a hole."""
+    async def _hand_over(self, taken: list[Numbered | Hole]) -> None:
+        """Deliver what was taken from the queue: batches joined, but not across a hole."""
         loss = self._bars.losses()
-        items: list[BarBatch | Hole] = [] if loss is None else [loss]
+        items: list[Flush | Hole] = [] if loss is None else [loss]
         for _, run in itertools.groupby(taken, lambda i: isinstance(i, Hole)):
-            part = list(run)
-            batches = [i for i in part if isinstance(i, BarBatch)]
-            items += merge(batches) if batches else part
+            parts = list(run)
+            numbered = [i for i in parts if not isinstance(i, Hole)]
+            items += [joined(numbered)] if numbered else [i for i in parts if isinstance(i, Hole)]
         for hole in items:
             if isinstance(hole, Hole):
                 self._tell_hole(hole)
-        received = [i.recv_ns for i in items if isinstance(i, BarBatch)]
+        received = [i[1].recv_ns for i in taken if not isinstance(i, Hole)]
         await self._deliver(Delivery(tuple(items), self.clock.now_ns(), max(received, default=0)))
-        self._stats.bars += sum(len(i) for i in taken if isinstance(i, BarBatch))
+        self._stats.bars += sum(len(i[1]) for i in taken if not isinstance(i, Hole) and isinstance(i[1], BarBatch))
         if received:
-            oldest_ns = min(i.recv_ns for i in taken if isinstance(i, BarBatch))
-            self._stats.lag_s = max(0.0, (time.time_ns() - oldest_ns) / NS_PER_S)
+            self._stats.lag_s = max(0.0, (time.time_ns() - min(received)) / NS_PER_S)
 
     async def _hand_on(self) -> None:
         """After the last frame: parse and deliver what is left, for a bounded time."""

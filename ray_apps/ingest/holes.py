@@ -1,6 +1,7 @@
 """Keep the books on what the stream lost: from the newest window known to the first one after the loss."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
@@ -23,9 +24,14 @@ class Holes:
             self.lose("restart")
 
     def lose(self, cause: str, count: int = 0) -> None:
-        """Open a hole at the newest window known; before the first bar only a counted loss is one."""
-        if self.newest_ns or count:
-            self._open.append(Hole(cause, self.newest_ns, self.newest_ns, count))
+        """Open a hole at the newest window known, or widen it; before the first bar only a counted loss is one."""
+        if not (self.newest_ns or count):
+            return
+        for i, hole in enumerate(self._open):
+            if (hole.cause, hole.from_ns) == (cause, self.newest_ns):
+                self._open[i] = replace(hole, count=hole.count + count)
+                return
+        self._open.append(Hole(cause, self.newest_ns, self.newest_ns, count))
 
     def forget(self) -> None:
         """Start afresh: what was taken for the newest window was wrong."""
@@ -48,7 +54,7 @@ class Holes:
             first = min(first, start) if first else start
             newest = max(newest, int(np.max(batch.ts_end)))
         if newest > self.newest_ns:
-            closed = [Hole(h.cause, h.from_ns or first, max(h.from_ns, first), h.count) for h in self._open]
+            closed = [replace(h, from_ns=h.from_ns or first, to_ns=max(h.from_ns, first)) for h in self._open]
             self._open.clear()
             self.newest_ns = newest
         return closed

@@ -1,12 +1,14 @@
 """Everything one feed is told, as plain data that travels to its process."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from features.decisions.config import DetectionConfig
 from features.market.calendar import Sessions
 from features.market.types import AssetClass
 from ray_apps.ingest.config import FeedConfig
+from ray_apps.ingest.journal import RecordingPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ class FeedPlan:
     warm: WarmPlan | None = None
     sessions: Sessions | None = None
     warm_days: int = 7
+    recording: RecordingPlan | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def asset_class(self) -> AssetClass:

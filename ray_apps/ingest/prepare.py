@@ -6,9 +6,10 @@ history is folded in blocks: the source's own past, or the stored bars of the la
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from features.block import BarBlock, pivot, window_parts
 from features.market.types import I32, I64, NS_PER_S, Bool, SlotTable
@@ -44,6 +45,9 @@ class Shards(Protocol):
 
         Give the newest applied message.
         """
+
+    async def state(self, shard: int) -> dict[str, NDArray[Any]]:
+        """Give every array of a shard's state, as of its newest applied message."""
 
     async def apply(self, shard: int, message: Message) -> Ack:
         """Fold and store a message."""

@@ -5,9 +5,13 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from features.market.types import BarBatch, Hole
+from features.market.types import BarBatch, FaultBatch, Hole
 
 SECOND_S = 1  # the bar length that goes first
+
+Part = BarBatch | FaultBatch
+Numbered = tuple[int, Part]
+"""What a frame held, with its number in the order of parsing: the journal names it so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +24,8 @@ class Frame:
     session: int
 
 
-def _bars(item: BarBatch | Hole) -> int:
-    return len(item) if isinstance(item, BarBatch) else 0
+def _bars(item: Numbered | Hole) -> int:
+    return 0 if isinstance(item, Hole) else len(item[1])
 
 
 class FrameQueue:
@@ -87,7 +91,8 @@ class BarQueue:
 
     def __init__(self, max_bars: int) -> None:
         self._max_bars = max_bars
-        self._items: deque[BarBatch | Hole] = deque()
+        self._items: deque[Numbered | Hole] = deque()
+        self._parsed = 0
         self._grown = asyncio.Event()
         self._shrunk = asyncio.Event()
         self._idle = asyncio.Event()
@@ -101,9 +106,10 @@ class BarQueue:
         self._idle.clear()
         self._grown.set()
 
-    async def put(self, batches: Sequence[BarBatch]) -> None:
-        """Add the bars of a frame; wait for room where shedding second bars does not make enough."""
-        for batch in batches:
+    async def put(self, parts: Sequence[Part]) -> None:
+        """Add what a frame held; wait for room where shedding second bars does not make enough."""
+        for batch in parts:
+            number, self._parsed = self._parsed, self._parsed + 1
             while self.bars and self.bars + len(batch) > self._max_bars:
                 if self._drop_oldest_seconds():
                     continue
@@ -113,12 +119,12 @@ class BarQueue:
                 self._shrunk.clear()
                 await self._shrunk.wait()
             else:
-                self._items.append(batch)
+                self._items.append((number, batch))
                 self.bars += len(batch)
                 self._idle.clear()
                 self._grown.set()
 
-    async def take(self, flush_s: float, flush_bars: int) -> list[BarBatch | Hole]:
+    async def take(self, flush_s: float, flush_bars: int) -> list[Numbered | Hole]:
         """Wait for something, then until there are `flush_bars` or `flush_s` have passed; give at most that many.
 
         (More only where a single batch has more.)
@@ -129,7 +135,7 @@ class BarQueue:
             await self._grown.wait()
         if self.bars < flush_bars:
             await self._fill(flush_s, flush_bars)
-        taken: list[BarBatch | Hole] = [self._pop()]
+        taken = [self._pop()]
         count = _bars(taken[0])
         while self._items and count + _bars(self._items[0]) <= flush_bars:
             taken.append(self._pop())
@@ -156,12 +162,12 @@ class BarQueue:
         except TimeoutError:
             return
 
-    def _pop(self) -> BarBatch | Hole:
+    def _pop(self) -> Numbered | Hole:
         item = self._items.popleft()
         self.bars -= _bars(item)
         return item
 
-    def _drop(self, batch: BarBatch) -> None:
+    def _drop(self, batch: Part) -> None:
         self.shed += len(batch)
         had = self._loss or Hole("shed_bars", int(batch.ts.min()), int(batch.ts_end.max()), 0, SECOND_S)
         self._loss = replace(
@@ -171,10 +177,10 @@ class BarQueue:
 
     def _drop_oldest_seconds(self) -> bool:
         """Drop the oldest batch of second bars, if there is one."""
-        for i, batch in enumerate(self._items):
-            if isinstance(batch, BarBatch) and batch.bar_s == SECOND_S:
+        for i, item in enumerate(self._items):
+            if not isinstance(item, Hole) and item[1].bar_s == SECOND_S:
                 del self._items[i]
-                self.bars -= len(batch)
-                self._drop(batch)
+                self.bars -= len(item[1])
+                self._drop(item[1])
                 return True
         return False

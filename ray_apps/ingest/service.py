@@ -13,22 +13,25 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TypeVar
 
+from features.decisions.config import DetectionConfig
 from features.market.calendar import is_trading
 from features.market.types import NS_PER_S, BarBatch, SlotTable
 from features.stages.context import Contexts
 from ray_apps.ingest.events import Delivery, EventKind, FeedEvent, FeedStats
 from ray_apps.ingest.feed import Feed
+from ray_apps.ingest.journal import Journal
 from ray_apps.ingest.plan import FeedPlan
 from ray_apps.ingest.prepare import Preparation, Shards
 from ray_apps.ingest.receipts import Receipt, receipt
 from ray_apps.ingest.watch import MarketWatch
 from ray_apps.shards.messages import Ack, Message
 from ray_apps.shards.routing import Router
-from ray_apps.store import checkpoints, series
+from ray_apps.store import checkpoints, recording, series
 from ray_apps.store.connect import Pool
 from ray_apps.store.errors import LeaseLostError, StoreUnavailableError
 from ray_apps.store.feeds import FeedRow, put_feed
 from ray_apps.store.lease import Lease
+from ray_apps.store.recording import Head
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -36,6 +39,7 @@ T = TypeVar("T")
 TAIL_BARS = 512
 STATUS_S = 2.0
 SPARE_WAIT_S = 3_600.0
+ROLL_S = 5.0
 
 
 class FeedService:
@@ -65,6 +69,7 @@ class FeedService:
         self._preparation: Preparation | None = None
         self._stored_end_ns = 0
         self._last_byte_s = 0.0
+        self._journal = Journal(plan.recording, self._say) if plan.recording else None
 
     async def run(self) -> None:
         """Hold the lease, warm up, read until `stop`."""
@@ -102,6 +107,12 @@ class FeedService:
         """Give the stream's counters, None before it began."""
         return self._feed.stats() if self._feed else None
 
+    async def configure(self, detection: DetectionConfig) -> None:
+        """Judge by these settings from the next message on."""
+        self.plan = replace(self.plan, detection=detection)
+        if self.watch is not None:
+            await self.watch.configure(detection)
+
     async def stop(self) -> None:
         """Stop reading; `run` then sends on what was received and ends."""
         self._stop.set()
@@ -114,7 +125,7 @@ class FeedService:
         await self._load_table()
         async with asyncio.TaskGroup() as group:
             self._feed = Feed(replace(self.plan.feed, newest_ns=self._stored_end_ns), self._deliver, self._table,
-                              self._event, self._in_session)  # fmt: skip
+                              self._event, self._in_session, journal=self._journal)  # fmt: skip
             tasks = [group.create_task(self._renew()), group.create_task(self._report())]
             reading = group.create_task(self._feed.run())
             watch = await self._unless_stopped(group.create_task(self._prepare()))
@@ -126,7 +137,10 @@ class FeedService:
                 self._watch = watch
                 tasks += [group.create_task(t) for t in (
                     watch.router.run(), watch.tick(), self._settle_windows(), self._checkpoints(),
+                    self._roll(watch),
                 )]  # fmt: skip
+                await self._record(watch)
+                await watch.configure(self.plan.detection)
                 self._phase = "reading"
                 self._is_ready.set()
                 await reading
@@ -160,15 +174,45 @@ class FeedService:
         return None
 
     async def _prepare(self) -> MarketWatch:
-        """Bring Market and shards to where they stopped, or warm them from the past."""
-        preparation = Preparation(self.plan, self._pool, self._table, self.shards, self._register)
-        self._preparation = preparation
-        stream, seqs = await preparation.run()
+        """Bring Market and shards to where they stopped, or warm them from the past; as often as it takes."""
+        while True:
+            self._preparation = Preparation(self.plan, self._pool, self._table, self.shards, self._register)
+            try:
+                stream, seqs = await self._preparation.run()
+                break
+            except StoreUnavailableError as e:
+                self.detail = str(e)
+                await asyncio.sleep(0.5)
         epoch = self._lease.epoch or 0
         router = Router(self._table, self.shards.apply, epoch, seqs, self._acknowledged, self._queue)
-        self._watch = MarketWatch(stream, router)
+        self._watch = MarketWatch(stream, router, self._journal)
         await self._save()
         return self._watch
+
+    async def _record(self, watch: MarketWatch) -> None:
+        """Begin a segment of the recording, from the state as it stands."""
+        if self._journal is None:
+            return
+        plan, limits = self.plan, self.plan.feed.limits
+        async with watch.paused() as stream:
+            states = await asyncio.gather(*(self.shards.state(i) for i in range(plan.n_shards)))
+            head = Head(
+                plan.asset_class, plan.primary_bar_s, plan.activity, time.time_ns(), dict(plan.versions),
+                plan.detection, [(s.symbol, s.bar_s) for s in self._table.since(0)], recording.pack(stream.snapshot()),
+                [recording.pack(s) for s in states], limits.future_s, limits.too_old_s, limits.max_frame_bytes,
+                self._journal.first_part,
+            )  # fmt: skip
+            self._journal.begin(head)
+
+    async def _roll(self, watch: MarketWatch) -> None:
+        """Follow a full segment by a new one; try again where the disk was full."""
+        while self._journal is not None:
+            await asyncio.sleep(ROLL_S)
+            if self._journal.is_full or not self._journal.is_open:
+                await self._record(watch)
+
+    def _say(self, text: str) -> None:
+        self.detail = text
 
     async def _deliver(self, delivery: Delivery) -> None:
         await self._is_ready.wait()
@@ -211,6 +255,9 @@ class FeedService:
     def _acknowledged(self, message: Message, ack: Ack) -> None:
         assert self._watch is not None
         self._watch.credit(message, ack)
+        if self._journal is not None:
+            for o in ack.scored:
+                self._journal.scored(o.model, o.version, o.outcome, o.rows)
         stored = receipt(message, ack, self._watch.last_close_s)
         self.receipts.append(stored)
         if stored.end_ns:
@@ -285,4 +332,6 @@ class FeedService:
                 await self._write_status()
                 await self._save()
                 await self._lease.release()
+        if self._journal is not None:
+            self._journal.end()
         await self._pool.close()

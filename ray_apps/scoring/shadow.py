@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,10 +13,13 @@ from features.market.types import F64, I32, I64
 from features.stages.group import Observed
 from ray_apps.metrics import SCORE, SHADOW_LOST, SHADOW_P, MetricSet
 from ray_apps.scoring.scorer import Scored, Served
+from ray_apps.shards.messages import ModelOutcome
 
 LOG = logging.getLogger(__name__)
 
 TIMEOUT_S = 1.0
+MOST_OUTCOMES = 1_000
+"""Kept until the next message's acknowledgement takes them along."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,7 @@ class Shadow:
         self._metrics = metrics
         self._keep = keep
         self._timeout_s = timeout_s
+        self.outcomes: deque[ModelOutcome] = deque(maxlen=MOST_OUTCOMES)
         self._waiting: dict[str, Batch] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -65,10 +70,16 @@ class Shadow:
             if batch is None:
                 continue
             if model.name in self._waiting:
-                self._lose(model.name, "superseded")
+                self._lose(model.name, "superseded", self._waiting[model.name])
             self._waiting[model.name] = batch
         if self._waiting and (self._task is None or self._task.done()):
             self._task = asyncio.create_task(self._run())
+
+    def taken(self) -> tuple[ModelOutcome, ...]:
+        """Give what was come to since last asked."""
+        out = tuple(self.outcomes)
+        self.outcomes.clear()
+        return out
 
     async def stop(self) -> None:
         """Drop what waits and end the call in flight."""
@@ -88,18 +99,20 @@ class Shadow:
                 scored = await self._call(model, batch.x)
             self._count(model, scored)
             self._keep(model, batch, scored.score)
+            self.outcomes.append(ModelOutcome(model, scored.version, "scored", len(batch.slot)))
         except TimeoutError:
-            self._lose(model, "timeout")
+            self._lose(model, "timeout", batch)
         except Exception:  # whatever becomes of the deployment, the path goes on
             LOG.debug("shadow scoring failed", exc_info=True)
-            self._lose(model, "failed")
+            self._lose(model, "failed", batch)
 
     def _count(self, model: str, scored: Scored) -> None:
         self._metrics.observe(SCORE, scored.seconds, detector=model)
         known = scored.p_value[np.isfinite(scored.p_value)]
         self._metrics.observe_many(SHADOW_P, known, model=model)
 
-    def _lose(self, model: str, reason: str) -> None:
+    def _lose(self, model: str, reason: str, batch: Batch) -> None:
+        self.outcomes.append(ModelOutcome(model, "", reason, len(batch.slot)))
         self._metrics.inc(SHADOW_LOST, model=model, reason=reason)
 
 

@@ -1,6 +1,5 @@
 """What the feed sends to a shard: numbered messages of bars and closed windows, in their order."""
 
-import zlib
 from dataclasses import dataclass, field
 
 from features.market.types import BarBatch, Series
@@ -34,18 +33,24 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelOutcome:
+    """What a learned model came to on a batch, in shadow: scored, timeout, failed or superseded."""
+
+    model: str
+    version: str
+    outcome: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class Ack:
-    """A message is stored. `peaks` gives day -> (half-hours rarer than a few a day, series) counted since the last."""
+    """A message is stored.
+
+    Counted since the last one: `peaks`, day -> (half-hours rarer than a few a day, series), and `scored`, what became
+    of rows offered to models.
+    """
 
     seq: int
     n_anomalies: int = 0
     peaks: dict[int, tuple[float, float]] = field(default_factory=dict)
-
-
-def shard_of(symbol: str, n_shards: int) -> int:
-    """Give the shard of a symbol: all its bar lengths in one place, the same on every machine.
-
-    >>> shard_of("AAPL", 7), shard_of("AAPL", 1)
-    (5, 0)
-    """
-    return zlib.crc32(symbol.encode()) % n_shards
+    scored: tuple[ModelOutcome, ...] = ()

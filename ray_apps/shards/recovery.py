@@ -1,17 +1,17 @@
 """Start a shard where it stopped: the newest checkpoint, then what is stored after it: bars, contexts, holes."""
 
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
+from features.market.symbols import shard_of
 from features.market.types import F64, I32, I64, NS_PER_S, AssetClass, BarBatch, Hole
 from features.stages.context import Contexts
 from features.stages.market_stream import Item
-from features.stages.symbol_stream import CONTEXTS_KEPT
 from ray_apps.shards.contexts import decode
-from ray_apps.shards.messages import Opened, shard_of
+from ray_apps.shards.messages import Opened
 from ray_apps.shards.shard import ShardConfig, SymbolShard
 from ray_apps.store import checkpoints, series
 from ray_apps.store.connect import Conn, Ns, connect, fetch
@@ -26,6 +26,10 @@ LATE_NS = 1_200 * NS_PER_S
 async def recover(shard: SymbolShard) -> bool:
     """Bring the shard to its last committed message; False where there is no checkpoint to start from."""
     c = shard.config
+    position = await shard.writer.position()
+    told = position.told if position else None
+    if told is not None and told.run == c.run:  # what this run was told since the shard was made
+        shard.config = replace(c, detection=told.detection)
     shard.reset()
     conn = await connect(c.dsn, f"recover-{c.name}")
     try:
@@ -71,7 +75,7 @@ def copied(shard: SymbolShard) -> Copied | None:
     """Copy the state; None while a message is folded and not yet stored."""
     if shard.pending is not None:
         return None
-    return Copied(shard.config, {"seq": shard.applied_seq, "closed_to": shard.stream.closed_to}, shard.snapshot())
+    return Copied(shard.config, {"seq": shard.applied_seq}, shard.snapshot())
 
 
 async def write(state: Copied) -> None:
@@ -105,17 +109,12 @@ async def _load(conn: Conn, shard: SymbolShard) -> int | None:
     if found is None:
         return None
     shard.restore(found.arrays)
-    shard.stream.closed_to = int(found.position["closed_to"])
     return max(0, int(shard.stream.newest_ts.max(initial=0)) - LATE_NS)
 
 
 async def _fold(conn: Conn, shard: SymbolShard, slots: I32, lengths: I64, since: int) -> None:
     c, stream = shard.config, shard.stream
-    window_s = max(c.primary_bar_s, 60)
-    kept_ns = CONTEXTS_KEPT * window_s * NS_PER_S
-    contexts = await contexts_since(conn, c.asset_class, window_s, max(0, max(since, stream.closed_to) - kept_ns))
-    stream.recent = {int(x.end[0]): x for x in contexts if int(x.end[0]) <= stream.closed_to}
-    later = [x for x in contexts if int(x.end[0]) > max(since, stream.closed_to)]
+    later = await contexts_since(conn, c.asset_class, max(c.primary_bar_s, 60), max(since, stream.closed_to + 1))
     between: list[Contexts | Hole] = [*later, *await holes_since(conn, c.asset_class, since)]
     async for item in stored(bars_since(conn, c.asset_class, slots, since), lengths, stream, between, c.primary_bar_s):
         shard.fold_again(item)

@@ -12,10 +12,12 @@ from collections.abc import Awaitable, Callable
 
 import numpy as np
 
-from features.market.types import BarBatch, Hole, SlotTable
+from features.decisions.config import DetectionConfig
+from features.market.symbols import shard_of
+from features.market.types import BarBatch, FaultBatch, Hole, SlotTable
 from features.stages.context import Contexts
 from features.stages.market_stream import Item
-from ray_apps.shards.messages import Ack, Message, Opened, shard_of
+from ray_apps.shards.messages import Ack, Message, Opened
 
 LOG = logging.getLogger(__name__)
 
@@ -125,7 +127,7 @@ class Router:
         self._shard_of = np.empty(0, dtype=np.int64)
         self._told = 0
 
-    async def put(self, batch: BarBatch) -> None:
+    async def put(self, batch: BarBatch | FaultBatch) -> None:
         """Send bars to their shards; waits while a lane is full."""
         opened = self._open()
         if self.n_shards == 1:
@@ -138,8 +140,8 @@ class Router:
             if len(rows) or mine:
                 await lane.put(batch.take(rows), mine)
 
-    async def tell(self, item: Contexts | Hole) -> None:
-        """Tell every shard that a window closed, or that bars are missing."""
+    async def tell(self, item: Contexts | Hole | DetectionConfig) -> None:
+        """Tell every shard that a window closed, that bars are missing, or how to judge from now on."""
         if isinstance(item, Contexts):
             self._closing[int(item.end[0])] = self.n_shards
         for lane in self.lanes:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from features.block import BarBlock
 from features.decisions.anomalies import Anomalies
 from features.decisions.config import DetectionConfig
+from features.market.symbols import shard_of
 from features.market.types import F64, I64, AssetClass, BarBatch, Hole, Series
 from features.stages.context import Contexts
 from features.stages.group import Observed
@@ -24,16 +25,19 @@ from features.stages.symbol_stream import SymbolStream
 from features.stages.symbols import Symbols
 from ray_apps.shards import describe
 from ray_apps.shards.contexts import encode
-from ray_apps.shards.messages import Ack, Message, Opened, shard_of
+from ray_apps.shards.messages import Ack, Message, Opened
 from ray_apps.sinks.base import payload_of
 from ray_apps.store.feeds import GapRow
-from ray_apps.store.rows import AnomalyRow, BarRows, ContextRow, OutboxRow
+from ray_apps.store.rows import AnomalyRow, BarRows, ContextRow, OutboxRow, Told
 from ray_apps.store.writer import ShardWriter
 
 
 @dataclass(frozen=True, slots=True)
 class ShardConfig:
-    """What one shard is. `lease` is the feed's: whoever holds it is the one writer of the class."""
+    """What one shard is. `lease` is the feed's: whoever holds it is the one writer of the class.
+
+    `run` names the run of the system: settings told in another one are not taken up again.
+    """
 
     asset_class: AssetClass
     shard: int
@@ -47,6 +51,7 @@ class ShardConfig:
     sinks: tuple[str, ...] = ()
     cache_url: str | None = None
     cache_ttl_s: int = 86_400
+    run: str = ""
 
     @property
     def name(self) -> str:
@@ -72,6 +77,7 @@ class Outcome:
     anomalies: dict[str, AnomalyRow]
     contexts: list[ContextRow]
     gaps: list[GapRow]
+    told: Told | None = None
 
 
 class SymbolShard:
@@ -121,18 +127,13 @@ class SymbolShard:
         await self.writer.commit(
             epoch=message.epoch, seq=message.seq, bars=outcome.bars,
             anomalies=list(outcome.anomalies.values()), contexts=outcome.contexts, gaps=outcome.gaps,
-            outbox=self._outbox(outcome),
+            outbox=self._outbox(outcome), told=outcome.told,
         )  # fmt: skip
         self.pending = None
         self.applied_seq = message.seq
         self.called.update(row.kind for row in outcome.anomalies.values() if row.state != "retracted")
         peaks = {d: (p, n) for d, (p, n) in self.symbols.primary.take_totals().items()}
         return Ack(message.seq, len(outcome.anomalies), peaks)
-
-    def configure(self, detection: DetectionConfig) -> None:
-        """Judge by these settings from the next message on."""
-        self.config = replace(self.config, detection=detection)
-        self.symbols.configure(detection)
 
     def open(self, opened: tuple[Opened, ...]) -> None:
         """Learn the names of new slots."""
@@ -154,9 +155,12 @@ class SymbolShard:
         if isinstance(item, BarBatch):
             assert taken.in_state is not None
             outcome.bars.append(BarRows.of(asset_class, item, taken.in_state))
+        elif isinstance(item, DetectionConfig):
+            self.config = replace(self.config, detection=item)
+            outcome.told = Told(self.config.run, item)
         elif isinstance(item, Hole):
             outcome.gaps.append(GapRow(asset_class.value, item.from_ns, item.to_ns, item.cause, item.bar_s))
-        elif self.config.shard == 0:
+        elif isinstance(item, Contexts) and self.config.shard == 0:
             window = self.symbols.primary.shape.window_s
             outcome.contexts.append(ContextRow(asset_class.value, window, int(item.end[0]), encode(item)))
 

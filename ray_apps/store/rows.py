@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from features.decisions.config import DetectionConfig
 from features.market.types import F64, I32, I64, AssetClass, BarBatch, Bool
 
 CLASS_STRIDE = 10_000_000
@@ -178,8 +179,17 @@ class ContextRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """The settings a shard was told in a run of the system."""
+
+    run: str
+    detection: DetectionConfig
+
+
+@dataclass(frozen=True, slots=True)
 class Position:
-    """The last batch a shard has committed."""
+    """The last batch a shard has committed; the settings it was told last, and in which run, if it ever was."""
 
     epoch: int
     seq: int
+    told: Told | None = None

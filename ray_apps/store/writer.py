@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 from psycopg import errors
 
@@ -31,6 +32,7 @@ from ray_apps.store.rows import (
     EpisodeRow,
     OutboxRow,
     Position,
+    Told,
 )
 
 COMMIT_TIMEOUT_S = 60.0
@@ -45,6 +47,8 @@ STAGE = (
     # The staged table has no statistics: keep the planner to one index probe a staged row.
     "SET enable_hashjoin = off; SET enable_mergejoin = off"
 )
+POSITION = "SELECT epoch, seq, told::text FROM applied WHERE shard = %s"
+TELL = "UPDATE applied SET told = %s::jsonb WHERE shard = %s"
 CLAIM = """
 WITH held AS MATERIALIZED (SELECT epoch FROM leases WHERE name = %(lease)s FOR SHARE),
 put AS (
@@ -77,6 +81,7 @@ class _Rest:
     outbox: Sequence[OutboxRow]
     episodes: Sequence[EpisodeRow]
     gaps: Sequence[GapRow]
+    told: Told | None
 
 
 class ShardWriter:
@@ -105,11 +110,14 @@ class ShardWriter:
         try:
             with unavailable("answer"):
                 conn = await self._connection()
-                rows = await fetch(conn, "SELECT epoch, seq FROM applied WHERE shard = %s", (self._shard,))
+                rows = await fetch(conn, POSITION, (self._shard,))
         except BaseException:
             await self._drop()
             raise
-        return Position(*rows[0]) if rows else None
+        if not rows:
+            return None
+        epoch, seq, told = rows[0]
+        return Position(epoch, seq, msgspec.json.decode(told, type=Told) if told else None)
 
     async def commit(
         self,
@@ -122,6 +130,7 @@ class ShardWriter:
         outbox: Sequence[OutboxRow] = (),
         episodes: Sequence[EpisodeRow] = (),
         gaps: Sequence[GapRow] = (),
+        told: Told | None = None,
     ) -> bool:
         """Store a batch whole or not at all; False when it was stored before.
 
@@ -136,7 +145,7 @@ class ShardWriter:
             When the database is away: whether the batch was stored is unknown, so send it again as it is.
         """
         merged = BarRows.concat(bars) if bars else None
-        rest = _Rest(anomalies, contexts, outbox, episodes, gaps)
+        rest = _Rest(anomalies, contexts, outbox, episodes, gaps, told)
         try:
             with unavailable("store a batch"):
                 async with asyncio.timeout(COMMIT_TIMEOUT_S):
@@ -166,6 +175,8 @@ class ShardWriter:
             await anomaly_sql.put_outbox(conn, rest.outbox)
             await _put_contexts(conn, rest.contexts)
             await put_gaps(conn, rest.gaps)
+            if rest.told is not None:
+                await conn.execute(TELL, (msgspec.json.encode(rest.told).decode(), self._shard))
         return True
 
     async def close(self) -> None:

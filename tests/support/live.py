@@ -11,8 +11,10 @@ from features.decisions.config import DetectionConfig
 from features.market.types import AssetClass
 from features.stages.context import Contexts
 from ray_apps.ingest.config import FeedConfig
+from ray_apps.ingest.journal import RecordingPlan
 from ray_apps.ingest.plan import FeedPlan, WarmPlan
 from ray_apps.ingest.service import FeedService
+from ray_apps.scoring.shadow import Shadow
 from ray_apps.shards import recovery
 from ray_apps.shards.desk import DeskReport, DeskService
 from ray_apps.shards.messages import Ack, Message, Opened
@@ -22,8 +24,9 @@ from ray_apps.shards.shard import ShardConfig, SymbolShard
 class PlainShards:
     """The shards of one class as objects of this process; `kill` makes one forget all it had in memory."""
 
-    def __init__(self, configs: list[ShardConfig]) -> None:
+    def __init__(self, configs: list[ShardConfig], shadow: Shadow | None = None) -> None:
         self.shards = [SymbolShard(c) for c in configs]
+        self.shadow = shadow
         self._alive = [False] * len(configs)
 
     async def position(self, shard: int) -> int:
@@ -42,10 +45,18 @@ class PlainShards:
         self._alive[shard] = True
         return self.shards[shard].applied_seq
 
+    async def state(self, shard: int) -> dict:
+        return self.shards[shard].snapshot()
+
     async def apply(self, shard: int, message: Message) -> Ack:
         if not self._alive[shard]:
             await self.position(shard)
-        return await self.shards[shard].apply(message)
+        ack = await self.shards[shard].apply(message)
+        if self.shadow is None:
+            return ack
+        self.shadow.offer(self.shards[shard].seen)
+        self.shards[shard].seen.clear()
+        return replace(ack, scored=self.shadow.taken())
 
     def kill(self, shard: int) -> None:
         self._alive[shard] = False
@@ -65,23 +76,35 @@ class Live:
 def plans(
     asset_class: AssetClass, ws: str, dsn: str, folder: Path, *, n_shards: int = 1, speed: float = 60.0,
     warm: WarmPlan | None = None, holder: str = "test", detection: DetectionConfig | None = None,
-    key: str = "sim-advanced",
+    key: str = "sim-advanced", recording: RecordingPlan | None = None,
 ) -> tuple[FeedPlan, list[ShardConfig]]:  # fmt: skip
     """Give a feed's plan and its shards' configs."""
     chosen = detection or DetectionConfig()
     feed = FeedConfig(asset_class, f"ws://{ws}/{asset_class}", key, speed=speed, cooldown_s=1.0, backoff_base_s=0.05,
                       backoff_cap_s=0.2, stable_s=1.0, silence_s=float("inf"))  # fmt: skip
     plan = FeedPlan(
-        feed, ws, "simulated", holder, dsn, folder, n_shards, 60, asset_class.activity, chosen, 3_600.0, warm
+        feed,
+        ws,
+        "simulated",
+        holder,
+        dsn,
+        folder,
+        n_shards,
+        60,
+        asset_class.activity,
+        chosen,
+        3_600.0,
+        warm,
+        recording=recording,
     )
     shard = ShardConfig(asset_class, 0, n_shards, 60, asset_class.activity, dsn, folder, chosen, {"test": "1"})
     return plan, [replace(shard, shard=i) for i in range(n_shards)]
 
 
 @asynccontextmanager
-async def live(plan: FeedPlan, shards: list[ShardConfig]) -> AsyncIterator[Live]:
+async def live(plan: FeedPlan, shards: list[ShardConfig], shadow: Shadow | None = None) -> AsyncIterator[Live]:
     """Run the path until the block ends."""
-    plain = PlainShards(shards)
+    plain = PlainShards(shards, shadow)
     desk = DeskService(plan.asset_class, plan.dsn, plan.detection, ("console",))
     reports: list[DeskReport] = []
 

@@ -18,7 +18,8 @@ import typer
 from ray_apps.errors import UsageError, UserError
 
 if TYPE_CHECKING:
-    from training.replay import AnomalyLine, ReplayPlan, Summary
+    from training.lines import AnomalyLine
+    from training.replay import ReplayPlan, Summary
 
 BAR = re.compile(r"([1-9]\d{0,4})(s|m|h)")
 UNITS = {"s": 1, "m": 60, "h": 3600}
@@ -98,7 +99,7 @@ def _writer(out: Path | None) -> Iterator[Any]:
     if out is None:
         yield lambda line: None
         return
-    from training.replay import AnomalyLine
+    from training.lines import AnomalyLine
 
     part = out.with_name(f".{out.name}.part")
     try:
