@@ -80,6 +80,9 @@ BURST = Declared(
 )
 SCORE = Declared("tapewatch_score_seconds", "histogram", "Time a detector takes for one batch.", ("detector",), _SCORE)
 ANOMALIES = Declared("tapewatch_anomalies_total", "counter", "Anomalies raised.", ("asset_class", "kind"))
+RETRACTED = Declared(
+    "tapewatch_anomalies_retracted_total", "counter", "Anomalies taken back by a revision.", ("asset_class", "kind")
+)
 READY = Declared("tapewatch_ready", "gauge", "1 where the part works, 0 where not.", ("part",), join="min")
 SINK_FAILURES = Declared("tapewatch_sink_failures_total", "counter", "Deliveries that failed.", ("sink",))
 CHECKPOINT_AGE = Declared(
@@ -106,7 +109,7 @@ STREAMS = Declared("tapewatch_streams_open", "gauge", "Open /v1/stream connectio
 
 METRICS: tuple[Declared, ...] = (
     *(BARS_RECEIVED, BARS_DROPPED, BARS_LATE, BARS_REVISED, LAG, QUEUE_DEPTH, BLIND, BURST, SCORE),
-    *(ANOMALIES, READY, SINK_FAILURES, CHECKPOINT_AGE, STREAMS, SHADOW_P, SHADOW_LOST),
+    *(ANOMALIES, RETRACTED, READY, SINK_FAILURES, CHECKPOINT_AGE, STREAMS, SHADOW_P, SHADOW_LOST),
 )
 
 

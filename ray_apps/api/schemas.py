@@ -216,6 +216,12 @@ class AnomalyOut(Out):
     rate: Number = Field(examples=[0.001], description="Expected false episodes per symbol-day.")
     severity: Severity
     state: State
+    is_late: bool = Field(default=False, description="Its bar came by history, after a hole in the feed.")
+    history: Any = Field(
+        default=[],
+        examples=[[{"state": "provisional", "until": 1789741980000}]],
+        description="States it was in before.",
+    )
     reading: str = Field(examples=["+1.8 % on 9.46x normal volume"])
     episode_id: str | None = Field(examples=["e1"])
     scores: Any = Field(examples=[{"burst_up": 6.1}])
@@ -255,7 +261,11 @@ class EpisodeOut(Out):
 class GapOut(Out):
     from_ts: Time
     to_ts: Time
-    reason: str = Field(examples=["disconnected"])
+    reason: str = Field(examples=["reconnect"])
+    bar_s: int = Field(default=0, description="The bar length that lost bars, seconds; 0 for all.")
+    is_filled: bool = Field(default=False, description="Whether history gave its bars.")
+    n_bars: int = Field(default=0, description="How many it gave.")
+    blind_s: float = Field(default=0.0, examples=[4.2], description="Seconds without a connection.")
 
 
 class FeedOut(Out):

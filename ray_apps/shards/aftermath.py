@@ -46,14 +46,16 @@ class Aftermath:
         self._collected: list[Observed] = []
         self.models: dict[str, F64] = {}
 
-    def take(self, seen: list[Observed], n_anomalies: dict[str, int]) -> None:
-        """Note what a message showed; cheap, once per message."""
+    def take(self, seen: list[Observed], n_anomalies: dict[tuple[str, bool], int]) -> None:
+        """Note what a message showed, with its anomalies by kind and whether retracted; cheap, once per message."""
         asset_class = self.shard.config.asset_class.value
         self._took_s = time.monotonic()
         for o in seen:
             self._keep(o)
-        for kind, n in n_anomalies.items():
-            self.own.inc(metrics.ANOMALIES, n, asset_class=asset_class, kind=kind)
+        for (kind, is_retracted), n in n_anomalies.items():
+            self.own.inc(
+                metrics.RETRACTED if is_retracted else metrics.ANOMALIES, n, asset_class=asset_class, kind=kind
+            )
 
     def _keep(self, o: Observed) -> None:
         slots = o.block.slot

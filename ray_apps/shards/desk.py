@@ -40,10 +40,15 @@ TOLD = "SELECT count(*) FROM episodes WHERE asset_class = %s AND notified_at >= 
 ASSIGN = """
 UPDATE anomalies a SET episode_id = q.episode FROM unnest(%s::text[], %s::text[]) AS q (id, episode) WHERE a.id = q.id
 """
-CONFIRM = """
-UPDATE anomalies SET state = 'confirmed'
+CONFIRM = f"""
+UPDATE anomalies a SET state = 'confirmed', history = history || {anomaly_sql.LEFT.format(table="a")}
 WHERE asset_class = %s AND state = 'provisional' AND available_at <= %s AND available_at > %s
-"""
+"""  # noqa: S608 (our own column names)
+TAKEN_BACK = f"""
+SELECT {", ".join(f"a.{f.name}" for f in fields(AnomalyRow))} FROM anomalies a JOIN episodes e ON e.id = a.episode_id
+WHERE a.asset_class = %s AND a.state = 'retracted' AND a.available_at > %s AND e.notified_at IS NOT NULL
+    AND NOT EXISTS (SELECT FROM outbox o WHERE o.key = a.id || ':retracted')
+"""  # noqa: S608 (our own column names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,7 @@ class DeskService:
                     desk = self._desk or await self._load(conn, end)
                     self._desk = desk
                     report = await self._settle(conn, desk, ctx, end)
+                    await self._take_back(conn, end)
                     await conn.execute(CONFIRM, (self.asset_class.value, Ns(end - CONFIRM_NS),
                                                  Ns(end - 8 * CONFIRM_NS)))  # fmt: skip
                 return report
@@ -127,6 +133,13 @@ class DeskService:
         await anomaly_sql.put_episodes(conn, list(stored.values()))
         await anomaly_sql.put_outbox(conn, self._outbox(notify, stored, first))
         return DeskReport(len(rows), tuple(episodes.values()), tuple(notify))
+
+    async def _take_back(self, conn: Conn, end: int) -> None:
+        """Tell those who were told of an episode that an anomaly of it is no more."""
+        since = Ns(end - 8 * CONFIRM_NS)
+        rows = [AnomalyRow(*r) for r in await fetch(conn, TAKEN_BACK.encode(), (self.asset_class.value, since))]
+        told = [OutboxRow(s, "anomaly", f"{r.id}:retracted", payload_of(r)) for r in rows for s in self.sinks]
+        await anomaly_sql.put_outbox(conn, told)
 
     def _anomalies(self, rows: Sequence[AnomalyRow]) -> Anomalies:
         """Give stored anomalies as the columns the stage settles; of the features only the move is kept."""

@@ -59,6 +59,7 @@ async def _fold_stored(conn: Conn, shard: SymbolShard, since: int) -> None:
     lengths = np.array([s.bar_s for s in known], dtype=np.int64)
     position = await shard.writer.position()
     await _fold(conn, shard, slots, lengths, since)
+    shard.late_to = await _late_to(conn, c.asset_class)
     shard.applied_seq = position.seq if position else 0
 
 
@@ -153,13 +154,20 @@ async def contexts_since(conn: Conn, asset_class: AssetClass, window_s: int, sin
 
 
 async def holes_since(conn: Conn, asset_class: AssetClass, since: int) -> list[Hole]:
-    """Give the recorded holes that end at `since` or later, in time order."""
+    """Give the recorded holes that end at `since` or later and were not filled, in time order."""
     rows = await fetch(
         conn,
-        "SELECT reason, from_ts, to_ts, bar_s FROM gaps WHERE asset_class = %s AND to_ts >= %s ORDER BY to_ts",
+        "SELECT reason, from_ts, to_ts, bar_s FROM gaps WHERE asset_class = %s AND to_ts >= %s AND NOT is_filled "
+        "ORDER BY to_ts",
         (asset_class.value, Ns(since)),
     )
     return [Hole(cause, from_ns, to_ns, bar_s=bar_s) for cause, from_ns, to_ns, bar_s in rows]
+
+
+async def _late_to(conn: Conn, asset_class: AssetClass) -> int:
+    """Give the end of the newest hole that history filled, 0 where there is none."""
+    rows = await fetch(conn, "SELECT max(to_ts) FROM gaps WHERE asset_class = %s AND is_filled", (asset_class.value,))
+    return int(rows[0][0] or 0)
 
 
 class Folded(Protocol):

@@ -94,9 +94,10 @@ class SymbolShard:
         self.stream = SymbolStream(Symbols(c.asset_class, c.primary_bar_s, c.activity, c.detection))
         self.series: dict[int, Series] = {}
         self.applied_seq = 0
+        self.late_to = 0
         self.pending: Outcome | None = None
         self.seen: list[Observed] = []
-        self.called: Counter[str] = Counter()
+        self.called: Counter[tuple[str, bool]] = Counter()
 
     @property
     def symbols(self) -> Symbols:
@@ -131,7 +132,7 @@ class SymbolShard:
         )  # fmt: skip
         self.pending = None
         self.applied_seq = message.seq
-        self.called.update(row.kind for row in outcome.anomalies.values() if row.state != "retracted")
+        self.called.update((row.kind, row.state == "retracted") for row in outcome.anomalies.values())
         peaks = {d: (p, n) for d, (p, n) in self.symbols.primary.take_totals().items()}
         return Ack(message.seq, len(outcome.anomalies), peaks)
 
@@ -159,7 +160,12 @@ class SymbolShard:
             self.config = replace(self.config, detection=item)
             outcome.told = Told(self.config.run, item)
         elif isinstance(item, Hole):
-            outcome.gaps.append(GapRow(asset_class.value, item.from_ns, item.to_ns, item.cause, item.bar_s))
+            outcome.gaps.append(GapRow(
+                asset_class.value, item.from_ns, item.to_ns, item.cause, item.bar_s, item.is_filled,
+                item.count if item.is_filled else 0, item.blind_s,
+            ))  # fmt: skip
+            if item.is_filled:
+                self.late_to = max(self.late_to, item.to_ns)
         elif isinstance(item, Contexts) and self.config.shard == 0:
             window = self.symbols.primary.shape.window_s
             outcome.contexts.append(ContextRow(asset_class.value, window, int(item.end[0]), encode(item)))
@@ -187,7 +193,7 @@ class SymbolShard:
 
     def _add(self, found: Anomalies, outcome: Outcome) -> None:
         for row in describe.rows_of(found, self.series.__getitem__, self.config.detection, self.config.versions):
-            outcome.anomalies[row.id] = row
+            outcome.anomalies[row.id] = replace(row, is_late=row.available_at <= self.late_to)
 
     def _outbox(self, outcome: Outcome) -> list[OutboxRow]:
         """Give the anomalies a symbol showed of its own to the stream; a shock goes out once, as an episode."""

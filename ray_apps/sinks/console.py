@@ -20,7 +20,8 @@ def anomaly_line(row: AnomalyRow, tz: tzinfo | None = None) -> str:
     >>> print(anomaly_line(row))
     ANOMALY burst_up AAPL  +1.8 % on 9.46x normal volume  p=2e-6  rate 0.001/day  severity high
     """
-    return _line(f"ANOMALY {row.kind} {row.symbol}", row.reading, row, row.available_at if tz else None, tz)
+    head = "RETRACTED" if row.state == "retracted" else "LATE ANOMALY" if row.is_late else "ANOMALY"
+    return _line(f"{head} {row.kind} {row.symbol}", row.reading, row, row.available_at if tz else None, tz)
 
 
 def episode_line(row: EpisodeRow, tz: tzinfo | None = None) -> str:

@@ -16,7 +16,7 @@ ANOMALY_TYPES = {
     "ts": "timestamptz", "available_at": "timestamptz", "kind": "text", "own_kind": "text", "score": "float8",
     "p_value": "float8", "rate": "float8", "severity": "text", "state": "text", "direction": "int2",
     "reading": "text", "scores": "jsonb", "features": "jsonb", "versions": "jsonb", "norms": "jsonb",
-    "episode_id": "text",
+    "episode_id": "text", "is_late": "bool",
 }  # fmt: skip
 EPISODE_TYPES = {
     "id": "text", "asset_class": "text", "symbol": "text", "kind": "text", "opened_at": "timestamptz",
@@ -49,11 +49,20 @@ def _upsert(table: str, types: dict[str, str], keep: Sequence[str] = (), touch: 
 STAGE = "; ".join(
     (_stage("anomalies", ANOMALY_TYPES), _stage("episodes", EPISODE_TYPES), _stage("outbox", OUTBOX_TYPES))
 )
-PUT_ANOMALIES = _upsert("anomalies", ANOMALY_TYPES, keep=("episode_id",), touch=", updated_at = now()")
+LEFT = "jsonb_build_object('state', {table}.state, 'until', (extract(epoch FROM now()) * 1000)::bigint)"
+"""What the history keeps of a state that is left."""
+HISTORY = (
+    f", history = CASE WHEN excluded.state = anomalies.state THEN anomalies.history "
+    f"ELSE anomalies.history || {LEFT.format(table='anomalies')} END"
+)
+PUT_ANOMALIES = _upsert("anomalies", ANOMALY_TYPES, keep=("episode_id",), touch=f", updated_at = now(){HISTORY}")
 PUT_EPISODES = _upsert("episodes", EPISODE_TYPES, keep=("notified_at",), touch=", updated_at = now()")
 PUT_OUTBOX = (
     "INSERT INTO outbox (sink, topic, key, payload) "
-    "SELECT sink, topic, key, payload::jsonb FROM stage_outbox ON CONFLICT (sink, key) DO NOTHING"
+    "SELECT sink, topic, key, payload::jsonb || coalesce("
+    "(SELECT jsonb_build_object('history', a.history) FROM anomalies a "
+    "WHERE topic = 'anomaly' AND a.id = payload::jsonb ->> 'id'), '{}') "
+    "FROM stage_outbox ON CONFLICT (sink, key) DO NOTHING"
 )
 
 

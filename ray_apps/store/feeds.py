@@ -23,13 +23,19 @@ class FeedRow:
 
 @dataclass(frozen=True, slots=True)
 class GapRow:
-    """A hole: no bar of the class, of length `bar_s` or any (0), was received whose window lies in [from_ts, to_ts)."""
+    """A hole: no bar of the class, of length `bar_s` or any (0), was received whose window lies in [from_ts, to_ts).
+
+    `is_filled` says that history gave its `n_bars` bars later, `blind_s` for how long there was no connection.
+    """
 
     asset_class: str
     from_ts: int
     to_ts: int
     reason: str
     bar_s: int = 0
+    is_filled: bool = False
+    n_bars: int = 0
+    blind_s: float = 0.0
     recorded_at: int | None = None
 
 
@@ -53,7 +59,16 @@ async def put_gaps(conn: Conn, rows: Sequence[GapRow]) -> None:
     """Record holes; one that is there already changes nothing."""
     for row in rows:
         await conn.execute(
-            "INSERT INTO gaps (asset_class, from_ts, to_ts, reason, bar_s) VALUES (%s, %s, %s, %s, %s) "
-            "ON CONFLICT DO NOTHING",
-            (row.asset_class, Ns(row.from_ts), Ns(row.to_ts), row.reason, row.bar_s),
+            "INSERT INTO gaps (asset_class, from_ts, to_ts, reason, bar_s, is_filled, n_bars, blind_s) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+            (
+                row.asset_class,
+                Ns(row.from_ts),
+                Ns(row.to_ts),
+                row.reason,
+                row.bar_s,
+                row.is_filled,
+                row.n_bars,
+                row.blind_s,
+            ),
         )

@@ -1,7 +1,7 @@
 """Give the rows the live path writes, as frozen records; times in UTC ns."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -110,7 +110,9 @@ BAR_FIELDS = tuple(f.name for f in fields(BarRows))
 class AnomalyRow:
     """One anomaly as stored; `own_kind` survives when a market shock takes `kind` over.
 
-    `direction` is 1 up, -1 down, 0 none. `scores`, `features`, `versions`, `norms` are JSON (NaN: null).
+    `direction` is 1 up, -1 down, 0 none. `is_late` says that its bar came by history, after a hole. `history` holds the
+    states it was in before, with when each was left (Unix ms); the database keeps it. `scores`, `features`, `versions`,
+    `norms` are JSON (NaN: null).
     """
 
     id: str
@@ -134,6 +136,8 @@ class AnomalyRow:
     versions: Json
     norms: Json
     episode_id: str | None = None
+    is_late: bool = False
+    history: Json = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,12 +155,12 @@ def test_episodes(world):
 
 def test_feeds_show_their_holes(world):
     world.reader.all_feeds = [FeedRow("stocks", "subscribed", "127.0.0.1:8765", "advanced", START, START, 0.2)]
-    world.reader.all_gaps = [GapRow("stocks", START, START + MINUTE, "disconnected")]
+    world.reader.all_gaps = [GapRow("stocks", START, START + MINUTE, "reconnect", 0, True, 7, 4.5)]
     (feed,) = ask(world, "/v1/feeds").json()["items"]
     assert (feed["status"], feed["lag_s"], feed["updated_at"]) == ("subscribed", 0.2, None)
-    assert feed["gaps"] == [
-        {"from_ts": "2026-01-02T14:30:00Z", "to_ts": "2026-01-02T14:31:00Z", "reason": "disconnected"}
-    ]
+    (gap,) = feed["gaps"]
+    assert (gap["from_ts"], gap["to_ts"]) == ("2026-01-02T14:30:00Z", "2026-01-02T14:31:00Z")
+    assert (gap["reason"], gap["is_filled"], gap["n_bars"], gap["blind_s"]) == ("reconnect", True, 7, 4.5)
 
 
 @pytest.mark.parametrize(

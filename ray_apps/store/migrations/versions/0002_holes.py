@@ -1,4 +1,4 @@
-"""Say of a hole which bar length it concerns, of a shard how it was told to judge."""
+"""Keep more of holes (what they concern, whether they were filled), of anomalies (their past), of shards (orders)."""
 
 from alembic import op
 
@@ -8,15 +8,28 @@ branch_labels = None
 depends_on = None
 
 
+CHANGES = """
+ALTER TABLE gaps ADD bar_s int NOT NULL DEFAULT 0 CHECK (bar_s >= 0), ADD is_filled boolean NOT NULL DEFAULT false,
+    ADD n_bars int NOT NULL DEFAULT 0, ADD blind_s float8 NOT NULL DEFAULT 0;
+CREATE INDEX gaps_to ON gaps (asset_class, to_ts);
+ALTER TABLE anomalies ADD is_late boolean NOT NULL DEFAULT false, ADD history jsonb NOT NULL DEFAULT '[]';
+CREATE INDEX anomalies_retracted ON anomalies (available_at) WHERE state = 'retracted';
+ALTER TABLE applied ADD told jsonb;
+"""
+UNDO = """
+ALTER TABLE applied DROP told;
+DROP INDEX anomalies_retracted;
+ALTER TABLE anomalies DROP is_late, DROP history;
+DROP INDEX gaps_to;
+ALTER TABLE gaps DROP bar_s, DROP is_filled, DROP n_bars, DROP blind_s;
+"""
+
+
 def upgrade() -> None:
     """Apply the step."""
-    op.execute("ALTER TABLE gaps ADD bar_s int NOT NULL DEFAULT 0 CHECK (bar_s >= 0)")
-    op.execute("ALTER TABLE applied ADD told jsonb")
-    op.execute("CREATE INDEX gaps_to ON gaps (asset_class, to_ts)")
+    op.execute(CHANGES)
 
 
 def downgrade() -> None:
     """Undo the step."""
-    op.execute("DROP INDEX gaps_to")
-    op.execute("ALTER TABLE applied DROP told")
-    op.execute("ALTER TABLE gaps DROP bar_s")
+    op.execute(UNDO)
