@@ -247,7 +247,7 @@ class FeedActor:
     async def configure(self, detection: DetectionConfig) -> None:
         """Judge the market by these settings from the next window on."""
         if self.service.watch is not None:
-            self.service.watch.stream.market.budget = detection.budget
+            self.service.watch.stream.market.configure(detection)
 
     async def receipts(self, after_ns: int) -> list[Receipt]:
         """Give the messages stored after a time, UTC ns."""

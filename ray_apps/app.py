@@ -103,7 +103,6 @@ class Up:
             return
         settings, dsn = self.settings, ground.dsn
         told, streams = plans.notification_sinks(settings), plans.stream_sinks(settings)
-        detection = detection_config(settings)
         for asset_class in ground.feeds:
             activity = self._activity(asset_class)
             configs = [
@@ -112,12 +111,10 @@ class Up:
             ]
             self.shards[asset_class] = [actors.remote_shard(c, settings.checkpoint_s) for c in configs]
         window_s = max(60, plans.primary_bar_s(settings))
-        self.desk = actors.remote_desk(
-            {
-                a: DeskService(a, dsn, detection, told, streams, window_s, plans.telling(settings, a))
-                for a in ground.feeds
-            }
-        )
+        self.desk = actors.remote_desk({
+            a: DeskService(a, dsn, detection_config(settings, a), told, streams, window_s, plans.telling(settings, a))
+            for a in ground.feeds
+        })  # fmt: skip
         for asset_class, feed in ground.feeds.items():
             plan = plans.feed_plan(settings, feed, dsn, self._warm(ground.start), self._activity(asset_class))
             self.feeds[asset_class] = actors.remote_feed(plan)
@@ -234,8 +231,8 @@ class Up:
         self.settings = change.settings
         for line in change.lines:
             self.screen.line(line)
-        detection = detection_config(self.settings)
         for asset_class, shards in self.shards.items():
+            detection = detection_config(self.settings, asset_class)
             for judge in (*shards, self.feeds[asset_class]):
                 judge.configure.remote(detection)
             self.desk.configure.remote(asset_class, detection, plans.telling(self.settings, asset_class))

@@ -20,6 +20,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from features.market.types import AssetClass
+from features.stages.peers import Peers
 from ray_apps.config import (
     Assets,
     BarLengths,
@@ -63,8 +64,8 @@ SAFE = (
     *("universe.min_price", "universe.watchlists", "universe.mutes"),
     *("budget.", "notifications.", "sinks.console.bars", "detectors."),
 )
-# a kind switched on needs its norms warmed up
-UNSAFE_ENDINGS = (".enabled",)
+# a kind switched on needs its norms warmed up; pairs are columns that the market and its shards share
+UNSAFE_ENDINGS = (".enabled", ".pairs")
 
 
 # what pydantic says before the expectation itself
@@ -318,8 +319,8 @@ def _siblings(loc: tuple[int | str, ...]) -> str:
     return close[0] if close else f"one of {', '.join(known)}" if known else "no such key"
 
 
-def detection_config(settings: Settings) -> DetectionConfig:
-    """Give what the stages are told of the settings."""
+def detection_config(settings: Settings, asset_class: AssetClass) -> DetectionConfig:
+    """Give what the stages of an asset class are told of the settings."""
     from features.decisions.config import DetectionConfig, DetectorRule  # brings numba: most commands need none
 
     d, spike = settings.detectors, settings.detectors.volume_spike
@@ -339,6 +340,7 @@ def detection_config(settings: Settings) -> DetectionConfig:
         volume_min_ratio=spike.min_ratio,
         volume_classic=spike.classic,
         rules=rules,
+        peers=Peers.of(asset_class, settings.universe.sectors, d.correlation_break.pairs),
     )
 
 

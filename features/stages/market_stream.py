@@ -79,7 +79,7 @@ class MarketStream:
 
     def warm(self, block: BarBlock) -> Contexts:
         """Fold bars from before the stream, a block of one day; give the contexts the shards need."""
-        self.market.grow(len(self.table))
+        self.market.grow(self.table)
         end = block.ts.max(axis=1) + block.bar_s * NS_PER_S
         window = -(-end // self._window_ns)
         return self.market.observe(block.slot.astype(np.int64), block, np.append(window[1:] != window[:-1], True))
@@ -99,7 +99,7 @@ class MarketStream:
 
     def reserve(self, n: int) -> None:
         """Make room for `n` slots."""
-        self.market.grow(n)
+        self.market.grow(self.table)
         if n > len(self.newest_ts):
             room = max(n, 2 * len(self.newest_ts)) - len(self.newest_ts)
             self.newest_ts = np.concatenate([self.newest_ts, np.zeros(room, dtype=np.int64)])

@@ -166,7 +166,7 @@ class FeedService:
             for s in await series.load(conn, plan.asset_class):
                 self._table.slot(s.symbol, s.bar_s)
             self._registered = len(self._table)
-            market = Market(SeriesShape(plan.asset_class, plan.primary_bar_s, plan.activity), plan.detection.budget)
+            market = Market(SeriesShape(plan.asset_class, plan.primary_bar_s, plan.activity), plan.detection)
             found = await checkpoints.load(
                 conn, plan.checkpoints, stage="market", asset_class=plan.asset_class.value, shard=""
             )

@@ -9,6 +9,7 @@ import numpy as np
 from features.market.types import F64, I32, I64, NS_PER_S, AssetClass, BarBatch, Hole
 from features.stages.context import Contexts
 from features.stages.market_stream import Item
+from features.stages.peers import Peers
 from features.stages.symbol_stream import CONTEXTS_KEPT
 from ray_apps.shards.contexts import decode
 from ray_apps.shards.messages import Opened, shard_of
@@ -113,7 +114,8 @@ async def _fold(conn: Conn, shard: SymbolShard, slots: I32, lengths: I64, since:
     c, stream = shard.config, shard.stream
     window_s = max(c.primary_bar_s, 60)
     kept_ns = CONTEXTS_KEPT * window_s * NS_PER_S
-    contexts = await contexts_since(conn, c.asset_class, window_s, max(0, max(since, stream.closed_to) - kept_ns))
+    first = max(0, max(since, stream.closed_to) - kept_ns)
+    contexts = await contexts_since(conn, c.asset_class, window_s, first, c.detection.peers)
     stream.recent = {int(x.end[0]): x for x in contexts if int(x.end[0]) <= stream.closed_to}
     later = [x for x in contexts if int(x.end[0]) > max(since, stream.closed_to)]
     between: list[Contexts | Hole] = [*later, *await holes_since(conn, c.asset_class, since)]
@@ -143,14 +145,16 @@ def _is_before(item: Contexts | Hole, batch: BarBatch, bar_s: int) -> bool:
     return _at(item) < int(batch.ts_end[0]) and (isinstance(item, Hole) or batch.bar_s == bar_s)
 
 
-async def contexts_since(conn: Conn, asset_class: AssetClass, window_s: int, since: int) -> list[Contexts]:
-    """Give the stored contexts of windows ending at `since` or later, in time order."""
+async def contexts_since(
+    conn: Conn, asset_class: AssetClass, window_s: int, since: int, peers: Peers
+) -> list[Contexts]:
+    """Give the stored contexts of windows ending at `since` or later, in time order, in the columns of `peers`."""
     rows = await fetch(
         conn,
         "SELECT payload FROM contexts WHERE asset_class = %s AND window_s = %s AND ts_end >= %s ORDER BY ts_end",
         (asset_class.value, window_s, Ns(since)),
     )
-    return [decode(bytes(payload)) for (payload,) in rows]
+    return [decode(bytes(payload), peers) for (payload,) in rows]
 
 
 async def holes_since(conn: Conn, asset_class: AssetClass, since: int) -> list[Hole]:
