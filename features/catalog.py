@@ -47,10 +47,10 @@ CATALOG: tuple[FeatureSpec, ...] = (
     FeatureSpec("gap", 1, "gap", "log", WARMUP, "overnight move, on a session's first bar"),
     FeatureSpec("gap_z", 1, "gap", "sd", WARMUP, "overnight move over its norm, on a session's first bar"),
     FeatureSpec("residual", 1, "cross_section", "log", 0,
-                "the hour's move beyond beta times the market's, at the window's close", MIN_REACH_S),
+                "the hour's move beyond beta times its reference's, at the window's close", MIN_REACH_S),
     FeatureSpec("residual_z", 1, "cross_section", "sd", WARMUP, "the residual over its own rms", MIN_REACH_S),
     FeatureSpec("beta", 1, "cross_section", "1", WARMUP,
-                "beta to the market's hourly move, shrunk to 1 where short", MIN_REACH_S),
+                "beta to the reference's hourly move, shrunk to 1 where short", MIN_REACH_S),
 )  # fmt: skip
 NAMES = tuple(spec.name for spec in CATALOG)
 (ACTIVITY, ACTIVITY_RATIO, ACTIVITY_Z, MOVE, UP_Z, DOWN_Z, MOVE_Z, RETURN_SD, VOLATILITY_RATIO, GAP, GAP_Z,

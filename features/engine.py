@@ -33,20 +33,28 @@ class Engine:
     def __init__(self, table: SlotTable, bar_s: int, activity: str, config: DetectionConfig) -> None:
         self.table = table
         self.shape = SeriesShape(table.asset_class, bar_s, activity)
-        self.market = Market(self.shape, config.budget)
+        self.market = Market(self.shape, config)
         self.symbols = Symbols(table.asset_class, bar_s, activity, config)
         self.desk = Desk(table.asset_class, config, lambda slot: table[slot].symbol)
+        self.n_open = 0
 
     def fold(self, block: BarBlock) -> Iterator[Decided]:
         """Fold a block of any size whose last row ends a window; give what each part of it decided."""
         sessions = self.table.asset_class.has_sessions
         for part, closes in window_parts(block, self.shape.window_s, sessions=sessions):
-            self.market.grow(len(self.table))
+            self._open()
             ctx = self.market.observe(part.slot.astype(np.int64), part, closes)
             found = self.symbols.fold(part, ctx)
             for day, (peaks, series) in self.symbols.primary.take_totals().items():
                 self.market.rescale.credit(day, peaks, series)
             yield self._settle(found, ctx)
+
+    def _open(self) -> None:
+        """Tell the stages of the series numbered since the last block."""
+        self.market.grow(self.table)
+        for series in self.table.since(self.n_open):
+            self.symbols.open(self.n_open, series.symbol)
+            self.n_open += 1
 
     def miss(self, hole: Hole) -> None:
         """Learn that bars are missing between the blocks folded before and those to come."""

@@ -24,7 +24,7 @@ from features.jit import kernel
 from features.market.types import F64, I64, U8, AssetClass, Bool
 
 HORIZON_S = 3_600
-"""The horizon over which a symbol is held against its market: an hour."""
+"""The horizon over which a symbol is held against its reference: an hour."""
 SESSION_S = 390 * 60
 """A regular New York session."""
 DAY_S = 86_400

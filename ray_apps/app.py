@@ -109,7 +109,6 @@ class Up:
             return
         settings, dsn = self.settings, ground.dsn
         told, streams = plans.notification_sinks(settings), plans.stream_sinks(settings)
-        detection = detection_config(settings)
         for asset_class in ground.feeds:
             activity = self._activity(asset_class)
             configs = [
@@ -118,16 +117,14 @@ class Up:
             ]
             self.shards[asset_class] = [actors.remote_shard(c, settings.checkpoint_s) for c in configs]
         window_s = max(60, plans.primary_bar_s(settings))
-        self.desk = actors.remote_desk(
-            {
-                a: DeskService(a, dsn, detection, told, streams, window_s, plans.telling(settings, a))
-                for a in ground.feeds
-            }
-        )
+        self.desk = actors.remote_desk({
+            a: DeskService(a, dsn, detection_config(settings, a), told, streams, window_s, plans.telling(settings, a))
+            for a in ground.feeds
+        })  # fmt: skip
         for asset_class, feed in ground.feeds.items():
             plan = plans.feed_plan(settings, feed, dsn, self._warm(ground.start), self._activity(asset_class))
             self.feeds[asset_class] = actors.remote_feed(plan)
-            self.feeds[asset_class].start.remote(detection)
+            self.feeds[asset_class].start.remote(detection_config(settings, asset_class))
         self.ground = ground
 
     def _ground(self, stack: Stack) -> Ground:
@@ -208,7 +205,7 @@ class Up:
             except RayError:
                 continue
             if seen["status"] == "starting" or (seen["error"] and not seen["is_fatal"]):
-                handle.start.remote(detection_config(self.settings))
+                handle.start.remote(detection_config(self.settings, asset_class))
             self._tell(asset_class, seen)
             if self.settings.sinks.console.bars:
                 self.screen.bars(seen["bars"])
@@ -240,8 +237,8 @@ class Up:
         self.settings = change.settings
         for line in change.lines:
             self.screen.line(line)
-        detection = detection_config(self.settings)
         for asset_class, feed in self.feeds.items():
+            detection = detection_config(self.settings, asset_class)
             feed.configure.remote(detection)
             self.desk.configure.remote(asset_class, detection, plans.telling(self.settings, asset_class))
 

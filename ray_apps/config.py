@@ -21,10 +21,12 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
+    field_validator,
     model_validator,
 )
 
 from features.market.types import AssetClass
+from features.stages.peers import Peers
 from ray_apps.ingest.tiers import Tier
 
 SYMBOL = re.compile(r"(?:(?:stocks|crypto|forex|indices|options|futures):)?[A-Za-z0-9][A-Za-z0-9.:/_-]{0,31}")
@@ -37,8 +39,12 @@ def _split(value: object) -> object:
 
 
 def _symbol(value: str) -> str:
-    if value != "*" and not SYMBOL.fullmatch(value):
-        raise ValueError('expected a symbol such as AAPL, BTC-USD, I:SPX, or "*" for all')
+    return value if value == "*" else _one_symbol(value, ', or "*" for all')
+
+
+def _one_symbol(value: str, more: str = "") -> str:
+    if not SYMBOL.fullmatch(value):
+        raise ValueError(f"expected a symbol such as AAPL, BTC-USD, I:SPX{more}")
     return value
 
 
@@ -67,6 +73,7 @@ def _url(*schemes: str) -> AfterValidator:
 
 Listed = BeforeValidator(_split)
 Symbol = Annotated[str, AfterValidator(_symbol)]
+OneSymbol = Annotated[str, AfterValidator(_one_symbol)]
 Symbols = Annotated[tuple[Symbol, ...], Listed]
 BarLengths = Annotated[tuple[Annotated[int, AfterValidator(_bar_length)], ...], Listed, Field(min_length=1)]
 Assets = Annotated[tuple[AssetClass, ...], Listed, Field(min_length=1)]
@@ -189,9 +196,23 @@ class UniverseConfig(Section):
     """In the quote currency; cheaper symbols are stored, not judged. 0: no limit, the rate copes."""
     min_dollar_volume: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """Per day, trailing, in the quote currency; thinner symbols are stored, not judged. 0: no limit."""
-    watchlists: dict[Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,32}$")], Symbols] = Field(default_factory=dict)
+    watchlists: dict[ListName, Symbols] = Field(default_factory=dict)
     """Named lists of symbols, used by `notifications.watchlists` and as a filter of queries."""
+    sectors: dict[ListName, Annotated[tuple[OneSymbol, ...], Listed]] = Field(default_factory=dict)
+    """Named groups whose median `correlation_break` holds their members against, instead of the market's.
+
+    At least 3 symbols of a class, fewer have no median (six err less: of three, one often is the median); a symbol in
+    one sector at most. A symbol without its class is of those named beside it, of every class where none is. Needs a
+    restart: the market and its shards share columns.
+    """
     mutes: tuple[Mute, ...] = ()
+
+    @field_validator("sectors")
+    @classmethod
+    def _make_sectors(cls, sectors: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        for asset_class in AssetClass:
+            Peers.of(asset_class, sectors, ())
+        return sectors
 
 
 class DetectorConfig(Section):
@@ -210,6 +231,20 @@ class VolumeSpikeConfig(DetectorConfig):
     """Floor of activity over its norm of that time of day; above it the rate decides."""
     classic: bool = False
     """Call at every `min_ratio`, whatever its rate: loud, hence off."""
+
+
+class CorrelationBreakConfig(DetectorConfig):
+    pairs: tuple[tuple[OneSymbol, OneSymbol], ...] = ()
+    """The first symbol of each is held against the second, instead of its sector or market: what is one thing under
+    two names parts by basis points, which no median shows. Both of one class, a symbol first once. Needs a restart.
+    """
+
+    @field_validator("pairs")
+    @classmethod
+    def _make_pairs(cls, pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+        for asset_class in AssetClass:
+            Peers.of(asset_class, {}, pairs)
+        return pairs
 
 
 class MarketShockConfig(DetectorConfig):
@@ -233,7 +268,7 @@ class DetectorsConfig(Section):
     gap: DetectorConfig = DetectorConfig(share=0.05)
     market_shock: MarketShockConfig = MarketShockConfig()
     volatility_spike: DetectorConfig = DetectorConfig(share=0.03)
-    correlation_break: DetectorConfig = DetectorConfig(share=0.05)
+    correlation_break: CorrelationBreakConfig = CorrelationBreakConfig(share=0.05)
     data_fault: FaultConfig = FaultConfig()
 
     @model_validator(mode="before")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ray_apps.settings import ConfigError, Settings, config_path, diff
+from ray_apps.settings import ConfigError, Settings, config_path, diff, taken_over
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +47,8 @@ class ConfigWatch:
         safe, restart = diff(self.settings, new)
         lines = [f"config: now in force: {', '.join(safe)}"] if safe else []
         lines += [f"config: needs a restart: {', '.join(restart)}"] if restart else []
-        kept = new if not restart else _merged(self.settings, new)
-        self.settings = kept
-        return Change(kept, tuple(lines)) if lines else None
+        self.settings = taken_over(self.settings, new)
+        return Change(self.settings, tuple(lines)) if lines else None
 
     def _stat(self) -> tuple[str, int, int] | None:
         path = config_path(self._config, self.settings.data_dir)
@@ -58,9 +57,3 @@ class ConfigWatch:
         except OSError:
             return None
         return (str(path), found.st_mtime_ns, found.st_size) if found else None
-
-
-def _merged(old: Settings, new: Settings) -> Settings:
-    """Give the new sections that may change live, the old ones else."""
-    live = {name: getattr(new, name) for name in ("universe", "detectors", "budget", "notifications", "sinks")}
-    return old.model_copy(update=live)

@@ -12,14 +12,15 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from features.market.types import AssetClass
+from features.stages.peers import Peers
 from ray_apps.config import (
     Assets,
     BarLengths,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 PREFIX = "TAPEWATCH_"
 FILE_NAME = "tapewatch.yaml"
 CONFIG_VARIABLE = "TAPEWATCH_CONFIG"
+Model = TypeVar("Model", bound=BaseModel)
 
 # key path -> the environment variables that set it; the first one set wins
 VARIABLES: dict[str, tuple[str, ...]] = {
@@ -63,8 +65,8 @@ SAFE = (
     *("universe.min_price", "universe.watchlists", "universe.mutes"),
     *("budget.", "notifications.", "sinks.console.bars", "detectors."),
 )
-# a kind switched on needs its norms warmed up
-UNSAFE_ENDINGS = (".enabled",)
+# a kind switched on needs its norms warmed up; pairs are columns that the market and its shards share
+UNSAFE_ENDINGS = (".enabled", ".pairs")
 
 
 # what pydantic says before the expectation itself
@@ -319,8 +321,8 @@ def _siblings(loc: tuple[int | str, ...]) -> str:
     return close[0] if close else f"one of {', '.join(known)}" if known else "no such key"
 
 
-def detection_config(settings: Settings) -> DetectionConfig:
-    """Give what the stages are told of the settings."""
+def detection_config(settings: Settings, asset_class: AssetClass) -> DetectionConfig:
+    """Give what the stages of an asset class are told of the settings."""
     from features.decisions.config import DetectionConfig, DetectorRule  # brings numba: most commands need none
 
     d, spike = settings.detectors, settings.detectors.volume_spike
@@ -340,6 +342,7 @@ def detection_config(settings: Settings) -> DetectionConfig:
         volume_min_ratio=spike.min_ratio,
         volume_classic=spike.classic,
         rules=rules,
+        peers=Peers.of(asset_class, settings.universe.sectors, d.correlation_break.pairs),
     )
 
 
@@ -347,8 +350,28 @@ def diff(old: Settings, new: Settings) -> tuple[list[str], list[str]]:
     """Give the key paths that changed: those a running process takes over, and those that need a restart."""
     was, now = flatten(old.model_dump(mode="python")), flatten(new.model_dump(mode="python"))
     changed = sorted(k for k in was.keys() | now.keys() if was.get(k) != now.get(k))
-    safe = [k for k in changed if k.startswith(SAFE) and not k.endswith(UNSAFE_ENDINGS)]
+    safe = [k for k in changed if _is_safe(k)]
     return safe, [k for k in changed if k not in safe]
+
+
+def taken_over(old: Settings, new: Settings) -> Settings:
+    """Give the old settings with the new values of those keys that a running process takes over."""
+    return _taken_over(old, new, "")
+
+
+def _taken_over(old: Model, new: Model, path: str) -> Model:
+    update: dict[str, Any] = {}
+    for name in type(old).model_fields:
+        was, now = getattr(old, name), getattr(new, name)
+        if isinstance(was, BaseModel):
+            update[name] = _taken_over(was, now, f"{path}{name}.")
+        elif _is_safe(path + name):
+            update[name] = now
+    return old.model_copy(update=update)
+
+
+def _is_safe(path: str) -> bool:
+    return path.startswith(SAFE) and not path.endswith(UNSAFE_ENDINGS)
 
 
 def schema() -> dict[str, Any]:

@@ -91,12 +91,14 @@ class _Run:
         self.table = SlotTable(head.asset_class)
         for symbol, bar_s in head.series:
             self.table.slot(symbol, bar_s)
-        self.stream = MarketStream(Market(SeriesShape(head.asset_class, head.bar_s, head.activity), config.budget),
+        self.stream = MarketStream(Market(SeriesShape(head.asset_class, head.bar_s, head.activity), config),
                                    self.table)  # fmt: skip
         self.stream.restore(recording.unpack(head.market))
         self.shards = []
         for blob in head.shards:
             shard = SymbolStream(Symbols(head.asset_class, head.bar_s, head.activity, config))
+            for slot, (symbol, _) in enumerate(head.series):
+                shard.symbols.open(slot, symbol)
             shard.restore(recording.unpack(blob))
             self.shards.append(shard)
         self.config = config
@@ -159,8 +161,10 @@ class _Run:
                 self._split(item)
 
     def _split(self, batch: BarBatch | FaultBatch) -> None:
-        for symbol in self.table.since(len(self._shard_of)):
-            self._shard_of = np.append(self._shard_of, shard_of(symbol.symbol, len(self.shards)))
+        for series in self.table.since(len(self._shard_of)):
+            for shard in self.shards:
+                shard.symbols.open(len(self._shard_of), series.symbol)
+            self._shard_of = np.append(self._shard_of, shard_of(series.symbol, len(self.shards)))
         shards = self._shard_of[batch.slot]
         for i, shard in enumerate(self.shards):
             rows = np.flatnonzero(shards == i)

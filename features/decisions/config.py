@@ -10,6 +10,7 @@ from features.detectors.price_move import PriceMove
 from features.detectors.volatility_spike import VolatilitySpike
 from features.detectors.volume_spike import VolumeSpike
 from features.families.activity import VOLUME_GAIN
+from features.stages.peers import Peers
 
 BUDGET = 0.03
 """False episodes per symbol-day accepted: 11,000 symbols then give 330 a day before ranking and caps."""
@@ -41,6 +42,7 @@ class DetectionConfig:
     volume_min_ratio: float = 3.0
     volume_classic: bool = False
     rules: dict[str, DetectorRule] = field(default_factory=dict)
+    peers: Peers = field(default_factory=Peers)
 
     def __post_init__(self) -> None:
         if not self.budget > 0.0:

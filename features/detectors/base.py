@@ -48,8 +48,11 @@ class Detector(Protocol):
     def trials(self, windows_a_day: F64, window_s: int) -> F64:
         """Give the independent looks a day, from the active windows a day."""
 
-    def reading(self, x: F64) -> str:
-        """Say in a person's words what the features [F] of one bar show."""
+    def reading(self, x: F64, reference: str) -> str:
+        """Say in a person's words what the features [F] of one bar show.
+
+        `reference` says whose move the symbol is held against, such as "the market's".
+        """
 
 
 class FittedDetector(Protocol):

@@ -45,7 +45,7 @@ class Burst:
         """Every active window is a look."""
         return windows_a_day
 
-    def reading(self, x: F64) -> str:
+    def reading(self, x: F64, reference: str) -> str:
         """Say the move and the activity."""
         percent = 100 * np.expm1(self.sign * x[self.column] * x[catalog.RETURN_SD])
         return f"{percent:+.1f} % on {x[catalog.ACTIVITY_RATIO]:.2f}x normal activity"

@@ -1,4 +1,4 @@
-"""A symbol that left its market: the hour's residual against beta times the market's move."""
+"""A symbol that left its market, its sector or its pair: the hour's residual against beta times the other's move."""
 
 from dataclasses import dataclass
 
@@ -37,7 +37,7 @@ class CorrelationBreak:
         """One look per ten minutes of active windows."""
         return np.asarray(windows_a_day * min(1.0, window_s / TRIAL_S))
 
-    def reading(self, x: F64) -> str:
+    def reading(self, x: F64, reference: str) -> str:
         """Say the residual and the beta."""
         percent = 100 * np.expm1(x[catalog.RESIDUAL])
-        return f"{percent:+.1f} % in an hour beyond {x[catalog.BETA]:.1f}x the market's move"
+        return f"{percent:+.1f} % in an hour beyond {x[catalog.BETA]:.1f}x {reference} move"

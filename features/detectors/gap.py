@@ -34,6 +34,6 @@ class Gap:
         """One a morning."""
         return np.ones_like(windows_a_day)
 
-    def reading(self, x: F64) -> str:
+    def reading(self, x: F64, reference: str) -> str:
         """Say the gap."""
         return f"opened {100 * np.expm1(x[catalog.GAP]):+.1f} %, {abs(x[catalog.GAP_Z]):.1f} sd of its mornings"

@@ -34,7 +34,7 @@ class PriceMove:
         """Every active window is a look."""
         return windows_a_day
 
-    def reading(self, x: F64) -> str:
+    def reading(self, x: F64, reference: str) -> str:
         """Say the move and how many sd it was."""
         up = x[catalog.UP_Z] >= x[catalog.DOWN_Z]
         z = x[catalog.UP_Z] if up else -x[catalog.DOWN_Z]

@@ -38,6 +38,6 @@ class VolatilitySpike:
         """One look per ten windows."""
         return np.asarray(windows_a_day / TRIAL_WINDOWS)
 
-    def reading(self, x: F64) -> str:
+    def reading(self, x: F64, reference: str) -> str:
         """Say the ratio."""
         return f"{x[catalog.VOLATILITY_RATIO]:.1f}x normal volatility"

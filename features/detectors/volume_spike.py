@@ -43,6 +43,6 @@ class VolumeSpike:
         """Every active window is a look."""
         return windows_a_day
 
-    def reading(self, x: F64) -> str:
+    def reading(self, x: F64, reference: str) -> str:
         """Say the ratio."""
         return f"{x[catalog.ACTIVITY_RATIO]:.2f}x normal activity"

@@ -1,4 +1,7 @@
-"""What a symbol did that its market did not: the hour's move minus beta times the market's, over its own norm."""
+"""What a symbol did that its reference did not: the hour's move minus beta times the reference's, over its own norm.
+
+The reference is the market, a sector or one other symbol; what was learnt of one says nothing of another.
+"""
 
 import math
 from typing import NamedTuple
@@ -22,23 +25,27 @@ BETA_ALPHA = 1.0 - 2.0 ** (-1.0 / 5_000.0)
 MIN_REACH = MIN_REACH_S / 3_600.0
 """Part of the horizon a session must have run before its move says anything."""
 
-COUNT, VAR, SPREAD, SXX, SXY = range(5)
+COUNT, VAR, SPREAD, SXX, SXY, KEY = range(6)
 
 
 class Closes(NamedTuple):
-    """Closed windows: `present`, `move`, `reach` and `is_cut` [T, N], `revise` [N], `market`, its move [T] or NaN."""
+    """Closed windows: `present`, `move`, `reach` and `is_cut` [T, N], `revise` [N].
+
+    `reference` [T, N] is the move each is held against, NaN where unknown, and `key` [N] says whose that is.
+    """
 
     present: Bool
     revise: Bool
     move: F64
     reach: F64
     is_cut: Bool
-    market: F64
+    reference: F64
+    key: F64
 
 
 @kernel
 def _beta(s: F64) -> float:
-    """Give the slope on the market, shrunk to 1 where the history is short."""
+    """Give the slope on the reference, shrunk to 1 where the history is short."""
     if not s[SXX] > 0.0:
         return 1.0
     seen = min(s[COUNT], 1.0 / BETA_ALPHA)
@@ -54,11 +61,15 @@ def _fold(rows: I64, c: Closes, table: Cells, out: F64, why: U8) -> None:
         for t in range(c.present.shape[0]):
             if not c.present[t, n]:
                 continue
+            if s[KEY] != c.key[n]:
+                s[:] = 0.0
+                s[KEY] = c.key[n]
+                u[:] = s
             if c.revise[n]:
                 s[:] = u
             else:
                 u[:] = s
-            x, y, part = c.market[t], c.move[t, n], c.reach[t, n]
+            x, y, part = c.reference[t, n], c.move[t, n], c.reach[t, n]
             why[t, n] = ABSENT if np.isnan(x) else WARMING if s[COUNT] < WARMUP else UNDEFINED
             if np.isnan(x) or np.isnan(y) or not part >= MIN_REACH:
                 if part < MIN_REACH and c.is_cut[t, n]:
@@ -85,7 +96,7 @@ class CrossSectionFamily:
     """Holds beta and the residual's norm of many series; folds one value per closed window."""
 
     def __init__(self) -> None:
-        self.table = Table(5)
+        self.table = Table(6)
 
     def fold(self, rows: I64, closes: Closes, why: U8) -> F64:
         """Give [3, T, N]: residual, its z, beta; `why` [T, N] gets the reason where they are NaN."""

@@ -9,7 +9,7 @@ from features.market.types import F64, I64, Bool
 
 @dataclass(frozen=True, slots=True)
 class Contexts:
-    """Columns over closed windows [C]; the minute's broadcast to the shards is one with C = 1.
+    """Columns over closed windows [C], one of them [C, G]; the minute's broadcast to the shards is one with C = 1.
 
     Attributes
     ----------
@@ -23,8 +23,9 @@ class Contexts:
         Whether the rate is within the budget: all symbols are raised as one.
     breadth
         Part of the active series that moved the market's way by more than one sd.
-    move
-        Median log move of the hour, what residuals are held against; NaN below three active symbols.
+    moves
+        [C, G] log moves of the hour that residuals are held against, in the columns of `Peers`: the median of the
+        market, then of each sector, NaN below three active symbols, then each partner's own, NaN where it is silent.
     day, scale
         Number of the window's day, and the factor on every rate of the day after it.
     """
@@ -37,7 +38,7 @@ class Contexts:
     direction: F64
     is_shock: Bool
     breadth: F64
-    move: F64
+    moves: F64
     day: I64
     scale: F64
 

@@ -16,6 +16,7 @@ from features.families.fault import FLAT, SLIP
 from features.market.types import F64, I32, I64, NS_PER_S, U8, Bool
 from features.stages import newest as nb
 from features.stages.context import Contexts
+from features.stages.peers import MARKET
 from features.state import FAMILIES, FeatureState, Observation, SeriesShape
 
 N_FEATURES = len(catalog.CATALOG)
@@ -38,10 +39,13 @@ class SymbolGroup:
     def __init__(self, shape: SeriesShape, config: DetectionConfig, *, is_primary: bool = True) -> None:
         self.shape = shape
         self.is_primary = is_primary
+        self.peers = config.peers
+        self.keys = np.array(self.peers.keys)
         self.configure(config)
         idle = () if config.min_dollar_volume > 0.0 else ("turnover",)
         self.features = FeatureState(shape, only=tuple(f for f in FAMILIES if f not in idle))
         self.row_of = np.full(0, -1, dtype=np.int64)
+        self.reference = np.zeros(0, dtype=np.int64)
         self.slot_of = np.empty(0, dtype=np.int32)
         self.newest = np.zeros((0, nb.WIDTH))
         self.newest_x = np.zeros((0, N_FEATURES))
@@ -53,7 +57,7 @@ class SymbolGroup:
         self.scales: dict[int, float] = {}
 
     def configure(self, config: DetectionConfig) -> None:
-        """Judge by these settings from the next bar on; norms and newest bars stay."""
+        """Judge by these settings from the next bar on; norms and newest bars stay, sectors and pairs too."""
         self.config = config
         known = config.detectors(self.shape.activity)
         self.every = Judge(known, config, self.shape.window_s)
@@ -62,12 +66,20 @@ class SymbolGroup:
         self.closing = Judge(tuple(d for d in spending if d.at_close), config, self.shape.window_s)
         self.peak_level = peaks.peak_level(sum(d.share for d in self.own.detectors))
 
+    def open(self, slot: int, symbol: str) -> None:
+        """Learn what the series of a slot is held against; until then it is the market."""
+        self._reserve(slot + 1)
+        self.reference[slot] = self.peers.reference(symbol)
+
+    def _reserve(self, n: int) -> None:
+        for name, fill in (("row_of", -1), ("reference", MARKET)):
+            old = getattr(self, name)
+            if n > len(old):
+                setattr(self, name, np.concatenate([old, np.full(max(n, 2 * len(old)) - len(old), fill)]))
+
     def rows(self, slots: I32) -> I64:
         """Give the rows of slots, opening new ones."""
-        top = int(slots.max(initial=-1)) + 1
-        if top > len(self.row_of):
-            room = np.full(max(top, 2 * len(self.row_of)) - len(self.row_of), -1)
-            self.row_of = np.concatenate([self.row_of, room])
+        self._reserve(int(slots.max(initial=-1)) + 1)
         fresh = slots[self.row_of[slots] < 0]
         if len(fresh):
             n = len(self.slot_of)
@@ -161,7 +173,9 @@ class SymbolGroup:
         present = bars[:, :, nb.END] > 0.0
         move, reach = bars[:, :, nb.MOVE].copy(), bars[:, :, nb.REACH].copy()
         is_cut = bars[:, :, nb.IS_CUT] == 1.0
-        residual, why = self.features.close(rows, Closes(present, revise, move, reach, is_cut, ctx.move))
+        at = self.reference[self.slot_of[rows]]
+        closes = Closes(present, revise, move, reach, is_cut, np.take(ctx.moves, at, axis=1), self.keys[at])
+        residual, why = self.features.close(rows, closes)
         for j, column in enumerate((catalog.RESIDUAL, catalog.RESIDUAL_Z, catalog.BETA)):
             x[:, :, column] = residual[j]
         verdict = self.closing.verdict(x, bars[:, :, nb.TRIALS])
@@ -309,6 +323,7 @@ class SymbolGroup:
         slots = arrays["slots"].astype(np.int32)
         self.row_of = np.full(int(slots.max(initial=-1)) + 1, -1)
         self.row_of[slots] = np.arange(len(slots))
+        self._reserve(len(self.row_of))
         self.slot_of = slots
         for name in (*ROWS, "shock"):
             setattr(self, name, arrays[name].copy())

@@ -12,6 +12,7 @@ import numpy as np
 from features import catalog
 from features.block import BarBlock
 from features.calibration import tail_p
+from features.decisions.config import DetectionConfig
 from features.decisions.peaks import Rescale
 from features.families.fault import LEVEL
 from features.families.horizon import HorizonFamily
@@ -20,13 +21,13 @@ from features.families.trials import SESSIONS
 from features.families.window import clock
 from features.jit import kernel
 from features.market.calendar import ny_day
-from features.market.types import F64, I64, NS_PER_S, Bool, Hole
+from features.market.types import F64, I64, NS_PER_S, Bool, Hole, SlotTable
 from features.stages.context import Contexts
 from features.state import DAY_S, FeatureState, SeriesShape
 from features.stats import ALPHA, clip
 
 MIN_SYMBOLS = 3
-"""Fewer symbols are not a market."""
+"""Fewer symbols are not a market, nor a sector."""
 ACTIVE_NS = 600 * NS_PER_S
 CARRY_NS = 300 * NS_PER_S
 FIVE_MINUTES_S = 300
@@ -46,7 +47,7 @@ PRIOR_GAPS = 5.0
 
 # per series: when last seen, then the values the medians run over
 SEEN, Z_W, Z_5, GAP_Z, GAP_AT, MOVE = range(6)
-# of the contexts' columns
+# of the contexts' columns; the sectors' and partners' moves come after the market's
 N_ACTIVE, SCORE, P_VALUE, RATE, DIRECTION, IS_SHOCK, BREADTH, MEDIAN_MOVE = range(8)
 # of the market: mean squares of the three medians with counts, then the learnt tail, then trials, then the end of the
 # window whose gaps were judged last, each gap once
@@ -62,6 +63,14 @@ class _Terms(NamedTuple):
     budget: float
     window_ns: int
     sessions: bool
+
+
+class _Feeds(NamedTuple):
+    """The slots whose moves make each column: of the sectors' members and of the partners, -1 where not seen yet."""
+
+    members: I64
+    starts: I64
+    partners: I64
 
 
 class _Bars(NamedTuple):
@@ -140,13 +149,22 @@ def _put(values: F64, n: I64, row: int, x: float) -> None:
 
 
 @kernel
+def _is_active(last: F64, slot: int, end: int) -> bool:
+    if not 0 <= slot < last.shape[0]:
+        return False
+    seen = last[slot, SEEN]
+    active: bool = seen > 0.0 and end - seen < ACTIVE_NS
+    return active
+
+
+@kernel
 def _gather(last: F64, end: int, gap_used: float, values: F64, n: I64) -> int:
     """Lay the values still carried at `end` into the rows of `values`, `n` [4] of each; give the active series."""
     n_active = 0
     for i in range(last.shape[0]):
-        v = last[i]
-        if end - v[SEEN] >= ACTIVE_NS or v[SEEN] == 0.0:
+        if not _is_active(last, i, end):
             continue
+        v = last[i]
         n_active += 1
         carried = end - v[SEEN] < CARRY_NS
         has_gap = v[GAP_AT] > gap_used and end - v[GAP_AT] < CARRY_NS
@@ -160,6 +178,24 @@ def _gather(last: F64, end: int, gap_used: float, values: F64, n: I64) -> int:
 
 
 @kernel
+def _peer_moves(last: F64, end: int, feeds: _Feeds, out: F64) -> None:
+    """Fill `out` with the median move of each sector, then each partner's own."""
+    n_sectors = feeds.starts.shape[0] - 1
+    values = np.empty(feeds.members.shape[0])
+    for g in range(n_sectors):
+        n = 0
+        for j in range(feeds.starts[g], feeds.starts[g + 1]):
+            slot = feeds.members[j]
+            if _is_active(last, slot, end) and not np.isnan(last[slot, MOVE]):
+                values[n] = last[slot, MOVE]
+                n += 1
+        out[g] = _median(values, n)
+    for g in range(feeds.partners.shape[0]):
+        slot = feeds.partners[g]
+        out[n_sectors + g] = last[slot, MOVE] if _is_active(last, slot, end) else np.nan
+
+
+@kernel
 def _breadth(values: F64, n: int, direction: float) -> float:
     """Give the part of the values that lie more than one sd on the market's side."""
     with_market = 0
@@ -170,13 +206,14 @@ def _breadth(values: F64, n: int, direction: float) -> float:
 
 
 @kernel
-def _close(last: F64, end: int, terms: _Terms, s: F64, out: F64) -> None:
+def _close(last: F64, end: int, terms: _Terms, feeds: _Feeds, s: F64, out: F64) -> None:
     """Judge the window that ends at `end` from what is carried; learn it; fill the context's columns `out`."""
     values = np.empty((4, last.shape[0]))
     n = np.zeros(4, dtype=np.int64)
     n_active = _gather(last, end, s[GAP_USED], values, n)
     out[N_ACTIVE] = n_active
     out[MEDIAN_MOVE] = _median(values[HOUR], n[HOUR]) if n_active >= MIN_SYMBOLS else np.nan
+    _peer_moves(last, end, feeds, out[MEDIAN_MOVE + 1 :])
     day, _ = clock(end - 1, end - 1, terms.sessions)
     trials = _trials(day, s, terms.trials)
     z = _judge(_median(values[W], n[W]), s, MS_W, PRIOR_WINDOWS)
@@ -198,8 +235,10 @@ def _close(last: F64, end: int, terms: _Terms, s: F64, out: F64) -> None:
 
 
 @kernel
-def _fold(rows: I64, bars: _Bars, closes: Bool, terms: _Terms, table: Cells, s: F64, ends: I64, out: F64) -> None:
-    """Fold bars into the values carried; fill `ends` [T] and `out` [T, 8] where a row closes a window."""
+def _fold(
+    rows: I64, bars: _Bars, closes: Bool, terms: _Terms, feeds: _Feeds, table: Cells, s: F64, ends: I64, out: F64
+) -> None:
+    """Fold bars into the values carried; fill `ends` [T] and `out` [T, 7 + G] where a row closes a window."""
     last, undo, _, _ = table
     for t in range(bars.ok.shape[0]):
         close_at = 0
@@ -220,33 +259,44 @@ def _fold(rows: I64, bars: _Bars, closes: Bool, terms: _Terms, table: Cells, s: 
                 v[GAP_Z], v[GAP_AT] = bars.gap_z[t, n], bars.end[t, n]
         if closes[t] and close_at > 0:
             ends[t] = -(-close_at // terms.window_ns) * terms.window_ns
-            _close(last, ends[t], terms, s, out[t])
+            _close(last, ends[t], terms, feeds, s, out[t])
 
 
 class Market:
     """Judges the market of one asset class from the series of one bar length."""
 
-    def __init__(self, shape: SeriesShape, budget: float) -> None:
+    def __init__(self, shape: SeriesShape, config: DetectionConfig) -> None:
         self.shape = shape
+        self.peers = config.peers
         self.features = FeatureState(shape, only=("fault", "window", "returns", "gap", "horizon"))
         self.five = HorizonFamily(shape.window_s, FIVE_MINUTES_S)
         self.last = Table(6)
         self.state = np.zeros(DAYS + SESSIONS)
         self.rescale = Rescale()
-        self.configure(budget)
+        self.n_named = 0
+        self._feed(SlotTable(shape.asset_class))
+        self.configure(config)
 
-    def configure(self, budget: float) -> None:
-        """Call shocks by this budget from the next window on."""
-        shape = self.shape
-        sessions = shape.asset_class.has_sessions
-        self.terms = _Terms(shape.session_windows, budget, shape.window_s * NS_PER_S, sessions)
+    def configure(self, config: DetectionConfig) -> None:
+        """Judge by this budget from the next window on; sectors and pairs stay what they were."""
+        window_ns = self.shape.window_s * NS_PER_S
+        self.terms = _Terms(self.shape.session_windows, config.budget, window_ns, self.shape.asset_class.has_sessions)
 
-    def grow(self, n_rows: int) -> None:
-        """Make room for `n_rows` series."""
-        self.features.grow(n_rows)
+    def grow(self, table: SlotTable) -> None:
+        """Make room for the series of a table, and learn which of them make a sector or are a partner."""
+        self.features.grow(len(table))
         capacity = len(self.features.fault.table.state)
         self.five.table.grow(capacity)
         self.last.grow(capacity)
+        if len(table) > self.n_named and len(self.peers) > 1:
+            self._feed(table)
+        self.n_named = len(table)
+
+    def _feed(self, table: SlotTable) -> None:
+        members, partners = (
+            table.find(names, self.shape.bar_s).astype(np.int64) for names in (self.peers.members, self.peers.partners)
+        )
+        self.feeds = _Feeds(members, np.array(self.peers.starts, dtype=np.int64), partners)
 
     def observe(self, rows: I64, block: BarBlock, closes: Bool) -> Contexts:
         """Fold bars; where `closes` [T] says so a row with bars ends its window. Give the contexts of those."""
@@ -260,9 +310,9 @@ class Market:
         if n_windows <= 1.0:
             z_5 = np.full_like(z, np.nan)
         bars = _Bars(w.present, w.ok, w.revise, w.end, z, z_5, seen.x[:, :, catalog.GAP_Z], seen.move)
-        out = np.full((len(closes), 8), np.nan)
+        out = self._blank(len(closes))
         ends = np.zeros(len(closes), dtype=np.int64)
-        _fold(rows, bars, closes, self.terms, self.last.cells, self.state, ends, out)
+        _fold(rows, bars, closes, self.terms, self.feeds, self.last.cells, self.state, ends, out)
         return self._contexts(ends[ends > 0], out[ends > 0])
 
     def miss(self, hole: Hole) -> None:
@@ -272,17 +322,20 @@ class Market:
 
     def close(self, end_ns: int) -> Contexts:
         """Close the window ending at `end_ns` from what was observed so far."""
-        out = np.full((1, 8), np.nan)
-        _close(self.last.state, end_ns, self.terms, self.state, out[0])
+        out = self._blank(1)
+        _close(self.last.state, end_ns, self.terms, self.feeds, self.state, out[0])
         return self._contexts(np.array([end_ns]), out)
+
+    def _blank(self, n: int) -> F64:
+        return np.full((n, MEDIAN_MOVE + len(self.peers)), np.nan)
 
     def _contexts(self, end: I64, out: F64) -> Contexts:
         day = ny_day(end - 1) if self.terms.sessions else (end - 1) // (DAY_S * NS_PER_S)
-        c = out.T.copy()
+        c = out[:, :MEDIAN_MOVE].T.copy()
         return Contexts(
             end=end, n_active=np.nan_to_num(c[N_ACTIVE]).astype(np.int64), score=c[SCORE], p_value=c[P_VALUE],
-            rate=c[RATE], direction=c[DIRECTION], is_shock=c[IS_SHOCK] == 1.0, breadth=c[BREADTH], move=c[MEDIAN_MOVE],
-            day=day, scale=self._scales(day),
+            rate=c[RATE], direction=c[DIRECTION], is_shock=c[IS_SHOCK] == 1.0, breadth=c[BREADTH],
+            moves=out[:, MEDIAN_MOVE:].copy(), day=day, scale=self._scales(day),
         )  # fmt: skip
 
     def _scales(self, day: I64) -> F64:

@@ -64,7 +64,7 @@ class MarketStream:
 
     def configure(self, config: DetectionConfig) -> DetectionConfig:
         """Judge the market by these settings from the next window on."""
-        self.market.configure(config.budget)
+        self.market.configure(config)
         return config
 
     def is_due(self, now_s: float, has_more: bool = False) -> bool:
@@ -105,7 +105,7 @@ class MarketStream:
 
     def reserve(self, n: int) -> None:
         """Make room for `n` slots."""
-        self.market.grow(n)
+        self.market.grow(self.table)
         if n > len(self.newest_ts):
             room = max(n, 2 * len(self.newest_ts)) - len(self.newest_ts)
             self.newest_ts = np.concatenate([self.newest_ts, np.zeros(room, dtype=np.int64)])

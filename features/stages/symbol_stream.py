@@ -126,6 +126,7 @@ class SymbolStream:
         if self.recent:
             recent = Contexts.concat([self.recent[end] for end in sorted(self.recent)])
             own |= {f"recent/{f.name}": getattr(recent, f.name) for f in fields(Contexts)}
+            own["recent/columns"] = np.array(self.symbols.config.peers.keys)
         return {**{f"symbols/{k}": v for k, v in self.symbols.snapshot().items()}, **own}
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
@@ -133,7 +134,8 @@ class SymbolStream:
         self.newest_ts, self.newest_values = arrays["newest/ts"].copy(), arrays["newest/values"].copy()
         self.closed_to = int(arrays["closed_to"][0])
         self.recent = {}
-        if "recent/end" in arrays:
+        # contexts of other sectors and pairs say nothing to these series
+        if np.array_equal(arrays.get("recent/columns", ()), self.symbols.config.peers.keys):
             recent = Contexts(*(arrays[f"recent/{f.name}"] for f in fields(Contexts)))
             self.recent = {int(end): recent.take(slice(i, i + 1)) for i, end in enumerate(recent.end)}
         prefix = "symbols/"

@@ -45,6 +45,10 @@ class Symbols:
         """The group that spends the budget."""
         return self.groups[self.primary_bar_s]
 
+    def open(self, slot: int, symbol: str) -> None:
+        """Learn whose series a slot is, before a window closes with a bar of it."""
+        self.primary.open(slot, symbol)
+
     def observe(self, block: BarBlock) -> Observed:
         """Fold bars into the features."""
         return self.group(block.bar_s).observe(block)

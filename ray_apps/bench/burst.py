@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 
 from features.block import BarBlock
-from features.market.types import NS_PER_S, AssetClass
+from features.market.types import NS_PER_S, AssetClass, SlotTable
 from features.stages.market import Market
 from features.stages.symbols import Symbols
 from features.state import SeriesShape
 from ray_apps import plans
 from ray_apps.bench.system import SEED, STOCKS, System, system
 from ray_apps.ingest.receipts import Receipt
-from ray_apps.settings import detection_config
 from ray_apps.shards import recovery
 from ray_apps.shards.shard import SymbolShard
 from ray_apps.simulator.config import SimulatorConfig
@@ -174,7 +173,7 @@ async def _state(running: System) -> tuple[Market, Symbols]:
     shard = SymbolShard(config)
     await recovery.recover(shard)
     await shard.writer.close()
-    market = Market(SeriesShape(STOCKS, 60, STOCKS.activity), detection_config(settings).budget)
+    market = Market(SeriesShape(STOCKS, 60, STOCKS.activity), config.detection)
     conn = await connect(dsn, "bench")
     try:
         stored = await checkpoints.load(conn, config.checkpoints, stage="market", asset_class=str(STOCKS), shard="")
@@ -183,5 +182,5 @@ async def _state(running: System) -> tuple[Market, Symbols]:
     assert stored is not None
     stored.arrays.pop("stream.newest_ts")
     market.restore(stored.arrays)
-    market.grow(SYMBOLS)
+    market.grow(SlotTable(STOCKS, series=(shard.series[slot] for slot in sorted(shard.series))))
     return market, shard.symbols

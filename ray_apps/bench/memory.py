@@ -10,7 +10,7 @@ import numpy as np
 
 from features.block import BarBlock, rows_of
 from features.decisions.config import DetectionConfig
-from features.market.types import AssetClass
+from features.market.types import AssetClass, Series, SlotTable
 from features.stages.market import Market
 from features.stages.symbols import Symbols
 from features.state import SeriesShape
@@ -61,8 +61,9 @@ def _stages(block: BarBlock, asset_class: AssetClass) -> tuple[Symbols, Market]:
     shape = SeriesShape(asset_class, block.bar_s, asset_class.activity)
     config = DetectionConfig()
     symbols = Symbols(asset_class, block.bar_s, shape.activity, config)
-    over_market = Market(shape, config.budget)
-    over_market.grow(block.shape[1])
+    over_market = Market(shape, config)
+    table = SlotTable(asset_class, series=(Series(asset_class, f"S{i}", block.bar_s) for i in range(block.shape[1])))
+    over_market.grow(table)
     for t in range(len(block.ts)):
         row = rows_of(block, slice(t, t + 1))
         over_market.observe(row.slot.astype(np.int64), row, np.ones(1, dtype=np.bool_))

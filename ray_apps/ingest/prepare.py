@@ -70,7 +70,7 @@ class Preparation:
         """Give the Market as of the stored bars, and the newest message each shard has applied."""
         plan = self.plan
         shape = SeriesShape(plan.asset_class, plan.primary_bar_s, plan.activity)
-        stream = MarketStream(Market(shape, plan.detection.budget), self._table)
+        stream = MarketStream(Market(shape, plan.detection), self._table)
         async with self._pool.connection() as conn:
             found = await checkpoints.load(
                 conn, plan.checkpoints, stage="market", asset_class=plan.asset_class.value, shard=""

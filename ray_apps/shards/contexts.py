@@ -1,21 +1,33 @@
-"""Encode a closed window's context for the database, and read it back."""
+"""Encode a closed window's context for the database, and read it back.
+
+A context may be read under other sectors and pairs than it was written under: each column of moves is stored with its
+key, and goes to the column of that key.
+"""
 
 import io
-from dataclasses import fields
+from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 
 from features.stages.context import Contexts
+from features.stages.peers import Peers
+
+KEYS = "keys"
 
 
-def encode(ctx: Contexts) -> bytes:
+def encode(ctx: Contexts, peers: Peers) -> bytes:
     """Give the columns as an uncompressed npz; never a pickle."""
     out = io.BytesIO()
-    np.savez(out, **{f.name: getattr(ctx, f.name) for f in fields(Contexts)})
+    columns: dict[str, Any] = {f.name: getattr(ctx, f.name) for f in fields(Contexts)}
+    np.savez(out, **columns | {KEYS: np.array(peers.keys)})
     return out.getvalue()
 
 
-def decode(data: bytes) -> Contexts:
-    """Read what `encode` wrote."""
+def decode(data: bytes, peers: Peers) -> Contexts:
+    """Read what `encode` wrote; moves that were not known then are NaN."""
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-        return Contexts(*(arrays[f.name] for f in fields(Contexts)))
+        ctx = Contexts(*(arrays[f.name] for f in fields(Contexts)))
+        known = {key: ctx.moves[:, g] for g, key in enumerate(arrays[KEYS].tolist())}
+    unknown = np.full(len(ctx), np.nan)
+    return replace(ctx, moves=np.stack([known.get(key, unknown) for key in peers.keys], axis=1))

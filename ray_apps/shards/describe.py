@@ -29,6 +29,7 @@ def _row(
 ) -> AnomalyRow:  # fmt: skip
     kind = KINDS[a.kind[i]]
     rate = float(a.rate[i])
+    reference = config.peers.names[config.peers.reference(series.symbol)]
     return AnomalyRow(
         id=anomaly_id(series, int(a.ts[i])),
         asset_class=series.asset_class.value,
@@ -45,7 +46,7 @@ def _row(
         severity=severity(rate, config.budget),
         state=STATES[a.state[i]],
         direction=int(a.direction[i]),
-        reading=reading(kind, a.x[i], float(a.score[i]), float(a.direction[i]), detectors),
+        reading=reading(kind, a.x[i], float(a.score[i]), float(a.direction[i]), detectors, reference),
         scores={k: _number(v) for k, v in zip(KINDS, a.scores[i], strict=True) if not math.isnan(v)},
         features={n: _number(v) for n, v in top_features(kind, a.x[i], detectors)},
         versions=dict(versions),
@@ -53,14 +54,16 @@ def _row(
     )
 
 
-def reading(kind: str, x: F64, score: float, direction: float, detectors: Mapping[str, Detector]) -> str:
-    """Say what was seen, in a person's words."""
+def reading(
+    kind: str, x: F64, score: float, direction: float, detectors: Mapping[str, Detector], reference: str
+) -> str:
+    """Say what was seen, in a person's words; `reference` says whose move the symbol is held against."""
     if kind == KINDS[MARKET_SHOCK]:
         side = "up" if direction > 0 else "down"
         return f"the whole market moved {side}, {score:.1f} sd of its own norm"
     if kind == KINDS[DATA_FAULT]:
         return "the feed's price is stuck or off by a factor of ten or more"
-    return detectors[kind].reading(x)
+    return detectors[kind].reading(x, reference)
 
 
 def top_features(kind: str, x: F64, detectors: Mapping[str, Detector]) -> list[tuple[str, float]]:

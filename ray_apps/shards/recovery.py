@@ -10,6 +10,7 @@ from features.market.symbols import shard_of
 from features.market.types import F64, I32, I64, NS_PER_S, AssetClass, BarBatch, Hole
 from features.stages.context import Contexts
 from features.stages.market_stream import Item
+from features.stages.peers import Peers
 from ray_apps.shards.contexts import decode
 from ray_apps.shards.messages import Opened
 from ray_apps.shards.shard import ShardConfig, SymbolShard
@@ -115,7 +116,9 @@ async def _load(conn: Conn, shard: SymbolShard) -> int | None:
 
 async def _fold(conn: Conn, shard: SymbolShard, slots: I32, lengths: I64, since: int) -> None:
     c, stream = shard.config, shard.stream
-    later = await contexts_since(conn, c.asset_class, max(c.primary_bar_s, 60), max(since, stream.closed_to + 1))
+    later = await contexts_since(
+        conn, c.asset_class, max(c.primary_bar_s, 60), max(since, stream.closed_to + 1), c.detection.peers
+    )
     between: list[Contexts | Hole] = [*later, *await holes_since(conn, c.asset_class, since)]
     async for item in stored(bars_since(conn, c.asset_class, slots, since), lengths, stream, between, c.primary_bar_s):
         shard.fold_again(item)
@@ -143,14 +146,16 @@ def _is_before(item: Contexts | Hole, batch: BarBatch, bar_s: int) -> bool:
     return _at(item) < int(batch.ts_end[0]) and (isinstance(item, Hole) or batch.bar_s == bar_s)
 
 
-async def contexts_since(conn: Conn, asset_class: AssetClass, window_s: int, since: int) -> list[Contexts]:
-    """Give the stored contexts of windows ending at `since` or later, in time order."""
+async def contexts_since(
+    conn: Conn, asset_class: AssetClass, window_s: int, since: int, peers: Peers
+) -> list[Contexts]:
+    """Give the stored contexts of windows ending at `since` or later, in time order, in the columns of `peers`."""
     rows = await fetch(
         conn,
         "SELECT payload FROM contexts WHERE asset_class = %s AND window_s = %s AND ts_end >= %s ORDER BY ts_end",
         (asset_class.value, window_s, Ns(since)),
     )
-    return [decode(bytes(payload)) for (payload,) in rows]
+    return [decode(bytes(payload), peers) for (payload,) in rows]
 
 
 async def holes_since(conn: Conn, asset_class: AssetClass, since: int) -> list[Hole]:

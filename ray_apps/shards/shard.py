@@ -138,7 +138,9 @@ class SymbolShard:
 
     def open(self, opened: tuple[Opened, ...]) -> None:
         """Learn the names of new slots."""
-        self.series.update((o.slot, o.series) for o in opened)
+        for o in opened:
+            self.series[o.slot] = o.series
+            self.symbols.open(o.slot, o.series.symbol)
 
     def _fold(self, message: Message) -> Outcome:
         self.open(message.opened)
@@ -168,7 +170,8 @@ class SymbolShard:
                 self.late_to = max(self.late_to, item.to_ns)
         elif isinstance(item, Contexts) and self.config.shard == 0:
             window = self.symbols.primary.shape.window_s
-            outcome.contexts.append(ContextRow(asset_class.value, window, int(item.end[0]), encode(item)))
+            stored = encode(item, self.config.detection.peers)
+            outcome.contexts.append(ContextRow(asset_class.value, window, int(item.end[0]), stored))
 
     def warm(self, block: BarBlock, ctx: Contexts) -> None:
         """Fold history of this shard's slots with its contexts; what it would have called is dropped."""

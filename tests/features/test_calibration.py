@@ -10,7 +10,7 @@ from features import catalog
 from features.decisions.config import DetectionConfig
 from features.detectors.base import KINDS, MARKET_SHOCK
 from features.families.cross_section import Closes
-from features.market.types import AssetClass
+from features.market.types import AssetClass, Series, SlotTable
 from features.stages.market import Market
 from features.state import FeatureState, SeriesShape
 from tests.support.null import null_days, null_tape
@@ -49,16 +49,18 @@ def fold(
 ) -> None:
     """Score days of a plain tape by every kind, each score times `scale`; the first `warmup` days only teach."""
     shape = SeriesShape(asset_class, 60, asset_class.activity)
-    features, market = FeatureState(shape), Market(shape, 0.03)
+    features, market = FeatureState(shape), Market(shape, DetectionConfig())
     features.grow(n_symbols)
-    market.grow(n_symbols)
+    market.grow(SlotTable(asset_class, series=(Series(asset_class, f"S{i}", 60) for i in range(n_symbols))))
     rows = np.arange(n_symbols)
     detectors = DetectionConfig().detectors(shape.activity)
     for day, block in enumerate(null_days(null_tape(asset_class, n_symbols, seed), n_days)):
         ctx = market.observe(rows, block, np.ones(len(block.ts), dtype=np.bool_))
         seen = features.observe(rows, block)
         w, x = seen.windows, seen.x
-        residual, _ = features.close(rows, Closes(w.present, w.revise, seen.move, seen.reach, seen.is_cut, ctx.move))
+        against = np.repeat(ctx.moves, n_symbols, axis=1)
+        closes = Closes(w.present, w.revise, seen.move, seen.reach, seen.is_cut, against, np.zeros(n_symbols))
+        residual, _ = features.close(rows, closes)
         for j, column in enumerate((catalog.RESIDUAL, catalog.RESIDUAL_Z, catalog.BETA)):
             x[:, :, column] = residual[j]
         if day < warmup:

@@ -18,6 +18,7 @@ from features.decisions.config import DetectionConfig
 from features.engine import Engine
 from features.market.types import NS_PER_MS, NS_PER_S, AssetClass, SlotTable
 from features.stages.desk import MARKET, Episode
+from features.stages.peers import Peers
 from ray_apps.store.files import SeriesFile, read_bars
 from tests.support.builders import Run, gather
 
@@ -42,11 +43,13 @@ def columns(f: SeriesFile) -> dict:
     return {name: column[traded] for name, column in named.items()}
 
 
-def detect(series: list[SeriesFile], asset_class: AssetClass, activity: str) -> Run:
+def detect(
+    series: list[SeriesFile], asset_class: AssetClass, activity: str, pairs: tuple[tuple[str, str], ...] = ()
+) -> Run:
     bar_s = series[0].bar_s
     table = SlotTable(asset_class)
     slots = [table.slot(f.symbol, bar_s) for f in series]
-    engine = Engine(table, bar_s, activity, DetectionConfig())
+    engine = Engine(table, bar_s, activity, DetectionConfig(peers=Peers(pairs=pairs)))
     return gather(engine.fold(align(slots, [columns(f) for f in series], bar_s)))
 
 
@@ -81,17 +84,34 @@ def test_the_shocks_of_april_in_5_minute_bars() -> None:
     assert len(found) / days < 0.3
 
 
-def test_the_depeg_of_usdc() -> None:
-    run = detect(files("crypto_1m_2023-03_usdc_depeg"), AssetClass.CRYPTO, "volume")
-    first, last = datetime(2023, 3, 11, 4, 10, tzinfo=UTC), datetime(2023, 3, 11, 4, 30, tzinfo=UTC)
-    depeg = [
-        e
-        for e in run.episodes.values()
-        if e.symbol.startswith("BTCUSDC")
-        and e.kind == "correlation_break"
-        and first <= datetime.fromtimestamp(e.opened // NS_PER_S, UTC) <= last
-    ]
-    assert len(depeg) == 1
+DEPEG = "crypto_1m_2023-03_usdc_depeg"
+CALM = datetime(2023, 3, 10, tzinfo=UTC)
+"""The bank that held part of the coin's reserve failed that day."""
+
+
+def breaks(run: Run) -> list[datetime]:
+    """Give when the episodes in which BTC/USDC left its reference opened."""
+    found = [e for e in run.episodes.values() if (e.symbol, e.kind) == ("BTCUSDC", "correlation_break")]
+    return [datetime.fromtimestamp(e.opened // NS_PER_S, UTC) for e in found]
+
+
+def is_depeg(at: datetime) -> bool:
+    return datetime(2023, 3, 11, 4, 10, tzinfo=UTC) <= at <= datetime(2023, 3, 11, 4, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("pairs", [(), (("BTCUSDC", "BTCUSDT"),)], ids=["market", "pair"])
+def test_the_depeg_of_usdc(pairs: tuple[tuple[str, str], ...]) -> None:
+    run = detect(files(DEPEG), AssetClass.CRYPTO, "volume", pairs)
+    assert sum(is_depeg(at) for at in breaks(run)) == 1
+    assert not [e for e in run.episodes.values() if datetime.fromtimestamp(e.opened // NS_PER_S, UTC) < CALM]
+
+
+def test_two_symbols_are_no_market_but_a_pair() -> None:
+    series = [f for f in files(DEPEG) if f.symbol != "BTCUSD"]
+    assert breaks(detect(series, AssetClass.CRYPTO, "volume")) == []
+    found = breaks(detect(series, AssetClass.CRYPTO, "volume", (("BTCUSDC", "BTCUSDT"),)))
+    assert sum(is_depeg(at) for at in found) == 1
+    assert min(found) > CALM
 
 
 def test_quiet_weeks_are_quiet() -> None:

@@ -13,12 +13,12 @@ from features import catalog
 from features.block import BarBlock, columns_of, rows_of
 from features.catalog import CATALOG
 from features.decisions.anomalies import Anomalies
-from features.decisions.config import DetectionConfig
 from features.detectors.base import KINDS
 from features.families.cross_section import Closes
 from features.families.fault import FLAT, SLIP
 from features.market.types import AssetClass
 from features.stages.context import Contexts
+from features.stages.peers import Peers
 from features.stages.symbols import Symbols
 from features.state import FeatureState, Observation, SeriesShape
 from tests.support.builders import (
@@ -43,6 +43,8 @@ pytestmark = pytest.mark.thorough
 
 FEW = settings(max_examples=3)
 STOCKS, CRYPTO = AssetClass.STOCKS, AssetClass.CRYPTO
+PEERS = Peers({"low": ("S0", "S1", "S2")}, (("S0", "S3"), ("S4", "S3"), ("S3", "S1")))
+"""S1 and S2 are held against their sector, S0 against its partner though it has one, S3 and S4 against partners."""
 SCENES = (
     Scene(CRYPTO, 60, n_windows=110),
     Scene(STOCKS, 60, n_windows=110),
@@ -50,6 +52,8 @@ SCENES = (
     Scene(STOCKS, 300, n_windows=110),
     Scene(CRYPTO, 5, n_windows=67, missing=0.3),
     Scene(STOCKS, 5, n_windows=67, day_windows=40, missing=0.3),
+    Scene(CRYPTO, 60, n_windows=111, missing=0.3, peers=PEERS),
+    Scene(STOCKS, 5, n_windows=68, day_windows=40, missing=0.3, peers=PEERS),
     Scene(STOCKS, 60, n_windows=200, day_windows=33),
 )
 scenes = pytest.mark.parametrize("scene", SCENES, ids=lambda s: f"{s.asset_class}-{s.bar_s}s-{s.n_windows}")
@@ -62,11 +66,10 @@ def observe(scene: Scene, b: BarBlock) -> Observation:
     state.grow(b.shape[1])
     rows = np.arange(b.shape[1])
     seen = state.observe(rows, b)
-    market = 1e-3 * np.cos(np.arange(len(b.ts)))
+    market = np.repeat(1e-3 * np.cos(np.arange(len(b.ts)))[:, None], len(rows), axis=1)
     present = np.isfinite(b.close)
-    values, why = state.close(
-        rows, Closes(present, np.zeros(len(rows), bool), seen.move, seen.reach, seen.is_cut, market)
-    )
+    nothing = np.zeros(len(rows))
+    values, why = state.close(rows, Closes(present, nothing > 0.0, seen.move, seen.reach, seen.is_cut, market, nothing))
     for j, column in enumerate((catalog.RESIDUAL, catalog.RESIDUAL_Z, catalog.BETA)):
         seen.x[:, :, column] = values[j]
         seen.reason[:, :, column] = np.where(np.isnan(values[j]), why, 0)
@@ -320,12 +323,18 @@ class Shards:
     """Several `Symbols` in the place of one: each gets its own series and every context."""
 
     def __init__(self, scene: Scene, n: int) -> None:
-        make = lambda: Symbols(scene.asset_class, scene.bar_s, scene.activity, DetectionConfig())  # noqa: E731
+        make = lambda: Symbols(scene.asset_class, scene.bar_s, scene.activity, scene.detection)  # noqa: E731
         self.shards = [make() for _ in range(n)]
         self.primary = self
 
+    def open(self, slot: int, symbol: str) -> None:
+        self.shards[self.owner(slot)].open(slot, symbol)
+
+    def owner(self, slot: int) -> int:
+        return hash_of(f"S{slot}") % len(self.shards)
+
     def fold(self, b: BarBlock, ctx: Contexts) -> Anomalies:
-        owner = np.array([hash_of(f"S{slot}") % len(self.shards) for slot in b.slot])
+        owner = np.array([self.owner(slot) for slot in b.slot])
         return Anomalies.concat(
             [symbols.fold(columns_of(b, owner == k), ctx) for k, symbols in enumerate(self.shards)]
         ).ordered()

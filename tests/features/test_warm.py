@@ -12,6 +12,7 @@ import sys
 from numba.core.dispatcher import Dispatcher
 from features.decisions.config import DetectionConfig
 from features.market.types import AssetClass
+from features.stages.peers import Peers
 from features.warm import warm
 from tests.support.builders import Live, Scene, block, engine
 
@@ -29,6 +30,9 @@ for asset_class in (AssetClass.STOCKS, AssetClass.CRYPTO):
         scene = Scene(asset_class, bar_s, n_symbols=n, n_windows=75)
         list(engine(scene).fold(block(scene)))
         Live(scene, rules).run(block(scene), groups=1 + (n > 1))
+held = Scene(n_windows=75, peers=Peers({"low": ("S0", "S1", "S2")}, (("S3", "S4"),)))
+list(engine(held).fold(block(held)))
+Live(held).run(block(held))
 for name, signatures in compiled().items():
     if signatures != before.get(name):
         print(name, set(signatures) - set(before.get(name, ())))

@@ -40,6 +40,23 @@ def test_a_key_that_needs_a_restart_is_named_and_waits(tmp_path: Path) -> None:
     assert change.lines[-1] == "config: needs a restart: shards"
 
 
+def test_what_needs_a_restart_waits_inside_a_section_too(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    w = watch(path, "detectors: {gap: {enabled: false}}")
+    path.write_text("""
+universe: {min_price: 5, sectors: {tech: [AAPL, MSFT, NVDA]}}
+detectors: {gap: {min_deviation: 3}, correlation_break: {pairs: [[GOOG, GOOGL]], direction: down}}
+""")
+    change = w.look()
+    assert change is not None
+    now = change.settings
+    assert (now.universe.min_price, now.universe.sectors) == (5.0, {})
+    assert (now.detectors.gap.enabled, now.detectors.gap.min_deviation) == (False, 3.0)
+    assert (now.detectors.correlation_break.pairs, now.detectors.correlation_break.direction) == ((), "down")
+    waiting = "detectors.correlation_break.pairs, detectors.gap.enabled, universe.sectors, universe.sectors.tech"
+    assert change.lines[-1] == f"config: needs a restart: {waiting}"
+
+
 def test_a_wrong_file_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     w = watch(path, "budget: {cooldown_min: 30}")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from features.market.types import AssetClass
 from ray_apps import settings as module
 from ray_apps.config import Kind
-from ray_apps.settings import ConfigError, Settings, diff, flatten, load_settings, nest, schema
+from ray_apps.settings import ConfigError, Settings, detection_config, diff, flatten, load_settings, nest, schema
 
 PUBLISHED = Path(module.__file__).with_name("config.schema.json")
 
@@ -79,6 +79,20 @@ def test_lists_from_the_environment():
     assert settings.detectors.correlation_break.share == 0.05, "a kind partly written keeps its default share"
 
 
+def test_sectors_and_pairs_reach_the_class_they_are_of(write):
+    path = write("""
+universe: {sectors: {tech: ["stocks:AAPL", "MSFT", "NVDA"]}}
+detectors: {correlation_break: {pairs: [["crypto:BTC-USDC", "crypto:BTC-USDT"]]}}
+""")
+    environ = {"TAPEWATCH_UNIVERSE__SECTORS__COINS": "crypto:BTC-USD, ETH-USD,SOL-USD"}
+    settings = load_settings(path, environ=environ)
+    assert settings.detectors.correlation_break.share == 0.05
+    stocks, crypto = (detection_config(settings, a).peers for a in (AssetClass.STOCKS, AssetClass.CRYPTO))
+    assert stocks.names == ("the market's", "its sector's (tech)")
+    assert crypto.names == ("the market's", "its sector's (coins)", "BTC-USDT's")
+    assert detection_config(settings, AssetClass.FOREX).peers.names == ("the market's",)
+
+
 def test_every_fault_is_named_at_once(write):
     path = write("budgt: {}\nbudget: {episodes_per_symbol_day: -1}\ndetectors: {burst_up: {shar: 1}}\n")
     environ = {"POLYGON_TIER_CRYPTO": "gold", "TAPEWATCH_HTTP__PORT": "x", "TAPEWATCH_BUDGET__COL": "1"}
@@ -113,6 +127,29 @@ def test_every_fault_is_named_at_once(write):
         ),
         ("universe: {mutes: [{symbol: A, until: 2026-01-01T00:00:00}]}", "universe.mutes.0.until: expected"),
         ("sinks: {webhook: {url: 'http://x/'}}", "TAPEWATCH_SINKS__WEBHOOK__SECRET"),
+        (
+            "universe: {sectors: {a: [A, B, C], b: [D, stocks:C, E]}}",
+            "universe.sectors: expected a symbol in one sector, was C in a and b",
+        ),
+        (
+            "universe: {sectors: {a: [stocks:A, B, crypto:C, crypto:D, crypto:E]}}",
+            "universe.sectors: expected at least 3 symbols of a class in sector a, was 2",
+        ),
+        ("universe: {sectors: {a: [A, B, '*']}}", "universe.sectors.a.2: expected a symbol such as AAPL"),
+        ("universe: {sectors: {A b: [A, B, C]}}", "universe.sectors.A b"),
+        (
+            "detectors: {correlation_break: {pairs: [[stocks:A, crypto:B]]}}",
+            "correlation_break.pairs: expected both symbols of a pair of one class, was stocks:A against crypto:B",
+        ),
+        (
+            "detectors: {correlation_break: {pairs: [[A, B], [crypto:A, C]]}}",
+            "correlation_break.pairs: expected a symbol first in one pair, was A in 2",
+        ),
+        (
+            "detectors: {correlation_break: {pairs: [[crypto:A, A]]}}",
+            "correlation_break.pairs: expected two symbols in a pair, was A twice",
+        ),
+        ("detectors: {correlation_break: {pairs: [[A]]}}", "correlation_break.pairs.0.1: expected"),
     ],
 )
 def test_a_wrong_file(write, text, said):
@@ -169,12 +206,17 @@ def test_diff_says_what_needs_a_restart():
         "detectors.gap.enabled": False,
         "http.port": 1,
         "universe.symbols.stocks": ["AAPL"],
+        "universe.sectors.tech": ["AAPL", "MSFT", "NVDA"],
+        "detectors.correlation_break.pairs": [["GOOG", "GOOGL"]],
         "universe.mutes": [{"symbol": "AAPL", "until": "2030-01-01T00:00:00Z"}],
         "data_dir": str(old.data_dir),
     }
     safe, restart = diff(old, load_settings(None, flags, {}))
     assert safe == ["budget.cooldown_min", "detectors.burst_up.min_deviation", "universe.mutes"]
-    assert restart == ["detectors.gap.enabled", "http.port", "universe.symbols.stocks"]
+    assert restart == [
+        *("detectors.correlation_break.pairs", "detectors.gap.enabled", "http.port"),
+        *("universe.sectors", "universe.sectors.tech", "universe.symbols.stocks"),
+    ]
     assert diff(old, old) == ([], [])
 
 

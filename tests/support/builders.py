@@ -1,6 +1,6 @@
 """Bars made to order: seeded random walks with bursts, market shocks, faults and holes at known places."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
 
 import numpy as np
@@ -14,6 +14,7 @@ from features.stages.context import Contexts
 from features.stages.desk import Desk, Settled
 from features.stages.group import last_of_bars
 from features.stages.market import Market
+from features.stages.peers import Peers
 from features.stages.symbols import Symbols
 from features.state import SeriesShape
 
@@ -38,6 +39,7 @@ class Scene:
     bursts: int = 4
     shocks: int = 1
     faults: int = 2
+    peers: Peers = field(default_factory=Peers)
 
     @property
     def window_s(self) -> int:
@@ -46,6 +48,10 @@ class Scene:
     @property
     def activity(self) -> str:
         return self.asset_class.activity
+
+    @property
+    def detection(self) -> DetectionConfig:
+        return DetectionConfig(peers=self.peers)
 
 
 def stamps(scene: Scene) -> np.ndarray:
@@ -134,7 +140,7 @@ def table(scene: Scene, names: list[str] | None = None) -> SlotTable:
 
 
 def engine(scene: Scene, names: list[str] | None = None, config: DetectionConfig | None = None) -> Engine:
-    return Engine(table(scene, names), scene.bar_s, scene.activity, config or DetectionConfig())
+    return Engine(table(scene, names), scene.bar_s, scene.activity, config or scene.detection)
 
 
 @dataclass
@@ -178,12 +184,14 @@ class Live:
     """The three stages fed as a feed does: batches of one bar per series, a close after each window."""
 
     def __init__(self, scene: Scene, config: DetectionConfig | None = None, shards: int = 1) -> None:
-        config = config or DetectionConfig()
+        config = config or scene.detection
         self.scene = scene
         self.table = table(scene)
-        self.market = Market(SeriesShape(scene.asset_class, scene.bar_s, scene.activity), config.budget)
-        self.market.grow(scene.n_symbols)
+        self.market = Market(SeriesShape(scene.asset_class, scene.bar_s, scene.activity), config)
+        self.market.grow(self.table)
         self.shards = [Symbols(scene.asset_class, scene.bar_s, scene.activity, config) for _ in range(shards)]
+        for slot, series in enumerate(self.table.since(0)):
+            self.shards[self.owner(slot)].open(slot, series.symbol)
         self.desk = Desk(scene.asset_class, config, lambda slot: self.table[slot].symbol)
         self.found: list[Anomalies] = []
         self.end = 0

@@ -281,6 +281,12 @@ def medians(lasts: list[Last], end: int, gaps_used: int) -> dict[str, float]:
     }
 
 
+def peer_moves(lasts: dict[str, Last], end: int, sectors: list[list[str]], partners: list[str]) -> list[float]:
+    """Give the median hour's move of each sector, then each partner's own, of what was seen within ten minutes."""
+    move = {symbol: v.move for symbol, v in lasts.items() if end - v.seen < 600 * S}
+    return [median([move.get(s, NAN) for s in listed]) for listed in sectors] + [move.get(p, NAN) for p in partners]
+
+
 def median(values: list[float]) -> float:
     known = sorted(v for v in values if not math.isnan(v))
     if len(known) < 3:

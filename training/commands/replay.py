@@ -48,10 +48,11 @@ def replay(
 
     if out and not out.absolute().parent.is_dir():
         raise UsageError(f"--out: expected a file in a folder that exists, was {out}")
+    asset_class = _asset_class(asset)
     plan = ReplayPlan(
         folder=folder,
-        asset_class=_asset_class(asset),
-        detection=detection_config(load_settings(config, {})),
+        asset_class=asset_class,
+        detection=detection_config(load_settings(config, {}), asset_class),
         bar_s=_seconds(bar),
         spool=out.absolute().parent if out else None,
     )

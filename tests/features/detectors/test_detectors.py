@@ -52,4 +52,4 @@ def test_p_falls_as_the_score_rises_and_is_never_0(detector: Detector) -> None:
 @detectors
 def test_a_reading_says_what_was_seen(detector: Detector) -> None:
     x = np.ones(len(CATALOG))
-    assert any(c.isdigit() for c in detector.reading(x))
+    assert any(c.isdigit() for c in detector.reading(x, "the market's"))

@@ -213,18 +213,39 @@ def test_cross_section(seed: int, unknown: float) -> None:
     family = CrossSectionFamily()
     family.table.grow(1)
     here = np.ones((n, 1), dtype=bool)
-    closes = Closes(here, np.zeros(1, dtype=bool), move[:, None], reach[:, None], ~here, market)
+    closes = Closes(here, np.zeros(1, dtype=bool), move[:, None], reach[:, None], ~here, market[:, None], np.zeros(1))
     ours = family.fold(np.array([0]), closes, np.zeros((n, 1), dtype=np.uint8))
     same(ours[:, :, 0].T, naive.cross_section(move.tolist(), reach.tolist(), market.tolist()))
+
+
+@pytest.mark.parametrize("revise", [False, True])
+def test_another_reference_is_learnt_from_nothing(revise: bool) -> None:
+    n = 160
+    here, reach = np.ones((n, 1), dtype=bool), np.ones((n, 1))
+    move, reference = 1e-3 * rng.normal(size=(2, n, 1))
+
+    def closes(rows: slice, key: float, revise: bool = False) -> Closes:
+        parts = (here[rows], np.array([revise]), move[rows], reach[rows], ~here[rows], reference[rows])
+        return Closes(*parts, np.array([key]))
+
+    told = []
+    for past in (slice(0, 70), slice(0, 0)):
+        family = CrossSectionFamily()
+        family.table.grow(1)
+        for c in (closes(past, 7.0), closes(slice(70, 71), 8.0, revise), closes(slice(71, n), 8.0)):
+            told.append(family.fold(np.array([0]), c, np.zeros(c.move.shape, dtype=np.uint8)))
+        told.append(family.table.state)
+    assert np.isfinite(told[0][1, 60:]).all()
+    for ours, theirs in zip(told[1:4], told[5:], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_a_flat_market_leaves_beta_at_one() -> None:
     family = CrossSectionFamily()
     family.table.grow(1)
     move = 1e-3 * rng.normal(size=(80, 1))
-    closes = Closes(
-        np.ones((80, 1), bool), np.zeros(1, bool), move, np.ones((80, 1)), np.zeros((80, 1), bool), np.zeros(80)
-    )
+    flat = np.zeros((80, 1))
+    closes = Closes(flat == 0.0, np.zeros(1, bool), move, np.ones((80, 1)), flat != 0.0, flat, np.zeros(1))
     ours = family.fold(np.array([0]), closes, np.zeros((80, 1), dtype=np.uint8))
     same(ours[0, :, 0], move[:, 0])
     assert (ours[2, 60:, 0] == 1.0).all()

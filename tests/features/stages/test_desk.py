@@ -39,7 +39,8 @@ def found(slots: list[int], minute: int, *, rate: float = 0.01, kind: str = "bur
 def context(minute: int, breadth: float = 0.9) -> Contexts:
     one = np.array([1.0])
     end = np.array([NOON + minute * MINUTE])
-    return Contexts(end, np.array([5]), one, one, one, one, np.array([True]), one * breadth, one, np.array([0]), one)
+    is_shock, day = np.array([True]), np.array([0])
+    return Contexts(end, np.array([5]), one, one, one, one, is_shock, one * breadth, one[:, None], day, one)
 
 
 def desk(**config) -> Desk:

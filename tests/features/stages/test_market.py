@@ -6,23 +6,27 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from features.block import BarBlock
+from features.block import BarBlock, columns_of
+from features.decisions.config import DetectionConfig
 from features.families.profile import profile
 from features.market.types import AssetClass
 from features.stages.context import Contexts
 from features.stages.market import Market
+from features.stages.peers import Peers
 from features.state import SeriesShape
 from tests.support import naive
-from tests.support.builders import COLUMNS, PRICES, Live, Scene, batch, block, with_bars
+from tests.support.builders import COLUMNS, PRICES, Live, Scene, batch, block, cut, table, with_bars
 from tests.support.naive import NAN, Last, S
 
 pytestmark = pytest.mark.thorough
 
+PEERS = Peers({"even": ("S0", "S2", "S4", "S6"), "odd": ("S1", "S3", "S5")}, (("S0", "S7"), ("S1", "S2"), ("S2", "S7")))
 CASES = (
     Scene(AssetClass.CRYPTO, 60, n_windows=120, missing=0.5, faults=0),
     Scene(AssetClass.STOCKS, 60, n_windows=150, day_windows=40, missing=0.3, faults=0),
     Scene(AssetClass.STOCKS, 300, n_windows=150, day_windows=70, missing=0.3, faults=0),
     Scene(AssetClass.STOCKS, 5, n_windows=70, day_windows=62, missing=0.7, faults=0),
+    Scene(AssetClass.CRYPTO, 60, n_symbols=8, n_windows=300, missing=0.75, faults=0, peers=PEERS),
 )
 
 
@@ -54,21 +58,23 @@ def closed(scene: Scene, b: BarBlock) -> Contexts:
     return Contexts.concat([w.contexts for w in Live(scene).run(b) if w.contexts is not None])
 
 
-@pytest.mark.parametrize("scene", CASES, ids=lambda s: f"{s.asset_class}-{s.bar_s}s")
+@pytest.mark.parametrize("scene", CASES, ids=lambda s: f"{s.asset_class}-{s.bar_s}s-{s.n_symbols}")
 def test_medians_and_their_norms(scene: Scene) -> None:
     b = block(scene)
     ctx = closed(scene, b)
     series = told_by_loops(scene, b)
     used, told = 0, []
     for end in ctx.end.tolist():
-        lasts = [s[max(e for e in s if e <= end)] for s in series if any(e <= end for e in s)]
-        told.append(naive.medians(lasts, end, used))
+        lasts = {f"S{n}": s[max(e for e in s if e <= end)] for n, s in enumerate(series) if any(e <= end for e in s)}
+        told.append(naive.medians(list(lasts.values()), end, used))
+        moves = naive.peer_moves(lasts, end, list(scene.peers.sectors.values()), list(scene.peers.partners))
+        told[-1]["moves"] = [told[-1]["move"], *moves]
         if told[-1]["n_gaps"] >= max(3, told[-1]["n_active"] // 2):
             used = end
         else:
             told[-1]["gap_z"] = NAN
     assert ctx.n_active.tolist() == [t["n_active"] for t in told]
-    np.testing.assert_allclose(ctx.move, [t["move"] for t in told], rtol=1e-9, atol=1e-13)
+    np.testing.assert_allclose(ctx.moves, [t["moves"] for t in told], rtol=1e-9, atol=1e-13)
     z = np.array(naive.median_z([t["z"] for t in told], 60.0))
     z_5 = np.array(naive.median_z([t["z_5"] for t in told], 60.0))
     z_gap = np.array(naive.median_z([t["gap_z"] for t in told], 5.0))
@@ -83,11 +89,38 @@ def test_medians_and_their_norms(scene: Scene) -> None:
     assert np.isfinite(ctx.score).any()
 
 
+def test_the_scene_with_peers_has_thin_sectors_and_silent_partners() -> None:
+    is_known = np.isfinite(closed(CASES[-1], block(CASES[-1])).moves)
+    assert is_known.any(axis=0).tolist() == [True] * 5
+    assert is_known.all(axis=0).tolist() == [True] + [False] * 4
+
+
+def test_columns_are_those_of_the_series_seen_so_far() -> None:
+    scene = Scene(n_symbols=4, n_windows=80, missing=0.0, peers=Peers({"s": ("S1", "S2", "S3")}, (("S0", "S3"),)))
+    b = block(scene)
+    market, growing = Market(SeriesShape(scene.asset_class, 60, "volume"), scene.detection), table(scene, ["S0", "S1"])
+    growing.slot("S3", 1)  # a second series of a symbol feeds nothing
+    moves = []
+    for name in ("S2", "S3"):
+        slot = growing.slot(name, 60)
+        market.grow(growing)
+        part = columns_of(b, np.arange(4) <= slot - 1)
+        rows = np.array([0, 1, 3, 4])[: part.shape[1]]
+        moves.append(market.observe(rows, part, np.ones(80, dtype=bool)).moves)
+    assert np.isnan(moves[0][:, 1:]).all()
+    assert np.isfinite(moves[1]).all()
+    restored = Market(market.shape, scene.detection)
+    restored.restore(market.snapshot())
+    restored.grow(growing)
+    end = int(b.ts.max()) + 60 * S
+    np.testing.assert_array_equal(restored.close(end).moves, market.close(end).moves)
+
+
 def test_two_symbols_are_no_market() -> None:
     scene = Scene(n_symbols=2, n_windows=80, missing=0.0)
     ctx = closed(scene, block(scene))
     assert np.isnan(ctx.score).all()
-    assert np.isnan(ctx.move).all()
+    assert np.isnan(ctx.moves).all()
     assert not ctx.is_shock.any()
     assert (ctx.n_active == 2).all()
 
@@ -101,8 +134,8 @@ def test_a_symbol_counts_ten_minutes_and_its_move_in_the_median_five() -> None:
     assert ctx.n_active[70:].tolist() == [4] * 10 + [2] * 10
     assert np.isfinite(ctx.score[70:75]).all()
     assert np.isnan(ctx.score[75:]).all()
-    assert np.isfinite(ctx.move[70:80]).all()
-    assert np.isnan(ctx.move[80:]).all()
+    assert np.isfinite(ctx.moves[70:80]).all()
+    assert np.isnan(ctx.moves[80:]).all()
 
 
 def crash(b: BarBlock, t: int, fall: float) -> BarBlock:
@@ -117,7 +150,17 @@ def test_a_crash_is_a_shock_down_and_its_breadth_is_all() -> None:
     ctx = closed(scene, crash(block(scene), 75, 0.05))
     assert ctx.is_shock.tolist() == [False] * 75 + [True] + ctx.is_shock[76:].tolist()
     assert (ctx.direction[75], ctx.breadth[75]) == (-1.0, 1.0)
-    assert ctx.move[75] < -0.04
+    assert ctx.moves[75, 0] < -0.04
+
+
+def test_a_budget_changed_while_running_counts_from_the_next_window_on() -> None:
+    scene = Scene(n_windows=80, missing=0.0, bursts=0, shocks=0, faults=0)
+    b = crash(block(scene), 75, 0.05)
+    before, after = cut(b, scene, [75])
+    live = Live(scene)
+    live.run(before)
+    live.market.configure(DetectionConfig(budget=1e-30))
+    assert not any(w.contexts.is_shock.any() for w in live.run(after) if w.contexts is not None)
 
 
 def test_a_decimal_slip_of_the_feed_is_no_shock() -> None:
@@ -133,8 +176,8 @@ def test_a_window_all_of_whose_bars_are_faulty_is_closed_all_the_same() -> None:
     b = block(scene)
     for n in range(scene.n_symbols):
         b = with_bars(b, (75, n), **{name: getattr(b, name)[75, n] / 10.0 for name in PRICES})
-    market = Market(SeriesShape(scene.asset_class, 60, "volume"), 0.03)
-    market.grow(scene.n_symbols)
+    market = Market(SeriesShape(scene.asset_class, 60, "volume"), scene.detection)
+    market.grow(table(scene))
     ctx = market.observe(np.arange(5), b, np.ones(80, dtype=bool))
     assert ctx.end.tolist() == (b.ts[:, 0] + 60 * S).tolist()
 
