@@ -19,6 +19,7 @@ def warm(asset_class: AssetClass, bar_s: int = 60) -> None:
         table = SlotTable(asset_class)
         for i in range(n):
             table.slot(f"S{i}", b.bar_s)
+        table.find(["S0"], b.bar_s)
         engine = Engine(table, b.bar_s, asset_class.activity, rules)
         t = len(b.ts) - 1
         for _ in engine.fold(rows_of(b, slice(0, t))):
