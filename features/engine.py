@@ -8,9 +8,10 @@ import numpy as np
 from features.block import BarBlock, window_parts
 from features.decisions.anomalies import Anomalies
 from features.decisions.config import DetectionConfig
-from features.market.types import NS_PER_S, Hole, SlotTable
+from features.market.types import NS_PER_S, FaultBatch, Hole, SlotTable
 from features.stages.context import Contexts
 from features.stages.desk import Desk, Episode, Settled
+from features.stages.group import last_of_bars
 from features.stages.market import Market
 from features.stages.symbols import Symbols
 from features.state import SeriesShape
@@ -38,8 +39,12 @@ class Engine:
         self.desk = Desk(table.asset_class, config, lambda slot: table[slot].symbol)
         self.n_open = 0
 
-    def fold(self, block: BarBlock) -> Iterator[Decided]:
-        """Fold a block of any size whose last row ends a window; give what each part of it decided."""
+    def fold(self, block: BarBlock, faults: FaultBatch | None = None) -> Iterator[Decided]:
+        """Fold a block of any size whose last row ends a window; give what each part of it decided.
+
+        `faults` are bars of the block's span whose prices cannot be true: they are called, and seen by nothing else.
+        """
+        called = self.symbols.none() if faults is None else self.symbols.fault(faults).ordered()
         sessions = self.table.asset_class.has_sessions
         for part, closes in window_parts(block, self.shape.window_s, sessions=sessions):
             self._open()
@@ -47,7 +52,11 @@ class Engine:
             found = self.symbols.fold(part, ctx)
             for day, (peaks, series) in self.symbols.primary.take_totals().items():
                 self.market.rescale.credit(day, peaks, series)
-            yield self._settle(found, ctx)
+            n = int(np.searchsorted(called.end, ctx.end[-1], side="right")) if len(ctx) else 0
+            due, called = called.take(np.arange(n)), called.take(np.arange(n, len(called)))
+            yield self._settle(last_of_bars(Anomalies.concat([due, found])) if n else found, ctx)
+        if len(called):
+            yield self._settle(last_of_bars(called), None)
 
     def _open(self) -> None:
         """Tell the stages of the series numbered since the last block."""
@@ -61,7 +70,7 @@ class Engine:
         self.market.miss(hole)
         self.symbols.miss(hole)
 
-    def _settle(self, found: Anomalies, ctx: Contexts) -> Decided:
+    def _settle(self, found: Anomalies, ctx: Contexts | None) -> Decided:
         """Settle the windows one after the other: episodes depend on their order."""
         window = self.shape.window_s * NS_PER_S
         ends = -(-found.end // window) * window
@@ -69,8 +78,8 @@ class Engine:
         cuts = np.flatnonzero(np.diff(ends)) + 1
         for rows in np.split(np.arange(len(found)), cuts):
             if len(rows):
-                c = int(np.searchsorted(ctx.end, ends[rows[0]]))
-                out.append(self.desk.settle(found.take(rows), ctx.take(slice(c, c + 1))))
+                c = 0 if ctx is None else int(np.searchsorted(ctx.end, ends[rows[0]]))
+                out.append(self.desk.settle(found.take(rows), ctx.take(slice(c, c + 1)) if ctx else None))
         return Decided(
             found,
             [i for s in out for i in s.episode_ids],

@@ -13,7 +13,7 @@ from features.decisions.config import DetectionConfig
 from features.engine import Decided, Engine
 from features.market.bars import BarColumns, aggregate
 from features.market.calendar import ny_day
-from features.market.types import I64, NS_PER_MS, NS_PER_S, AssetClass, SlotTable
+from features.market.types import I64, NS_PER_MS, NS_PER_S, U8, AssetClass, FaultBatch, SlotTable
 from features.stages.desk import MARKET
 from ray_apps.errors import UsageError, UserError
 from ray_apps.store.files import FileError, SeriesFile, iter_folder
@@ -60,6 +60,8 @@ class _Series:
     has_trades: bool
     n_silent: int
     n_refused: int
+    faults_ts: I64
+    faults_code: U8
 
 
 @dataclass(slots=True)
@@ -200,7 +202,8 @@ def _take(file: SeriesFile, plan: ReplayPlan, spool: Spool) -> _Series:
         name=file.path.name, symbol=file.symbol, number=spool.add(bars), file_bar_s=file.bar_s, bar_s=bar_s,
         n_bars=len(bars), n_days=len(np.unique(_days(bars.ts, plan.asset_class))), first_ns=int(bars.ts[0]),
         last_ns=int(bars.ts[-1]), has_trades=file.has_trades, n_silent=n_silent,
-        n_refused=sum(file.refused.values()),
+        n_refused=sum(file.refused.values()), faults_ts=file.faults_ts // (bar_s * NS_PER_S) * (bar_s * NS_PER_S),
+        faults_code=file.faults_code,
     )  # fmt: skip
 
 
@@ -245,8 +248,12 @@ def _summary(plan: ReplayPlan, loaded: Loaded) -> Summary:
 
 def _fold(engine: Engine, loaded: Loaded, summary: Summary) -> Iterator[Decided]:
     """Fold all blocks, keeping the time the Engine took."""
+    faults = _faults(loaded)
     for block in loaded.spool.blocks([s.number for s in loaded.series], loaded.bar_s):
-        parts = engine.fold(block)
+        # the bars of a block end with its last window: so do its faults
+        n = int(np.searchsorted(faults.ts_end, block.ts.max() + loaded.bar_s * NS_PER_S, side="right"))
+        parts = engine.fold(block, faults.take(slice(0, n)) if n else None)
+        faults = faults.take(slice(n, None))
         while True:
             start = time.perf_counter()
             decided = next(parts, None)
@@ -254,6 +261,15 @@ def _fold(engine: Engine, loaded: Loaded, summary: Summary) -> Iterator[Decided]
             if decided is None:
                 break
             yield decided
+
+
+def _faults(loaded: Loaded) -> FaultBatch:
+    """Give the bars with false prices of all series, in the order of their ends."""
+    slot = np.repeat(np.arange(len(loaded.series), dtype=np.int32), [len(s.faults_ts) for s in loaded.series])
+    ts = np.concatenate([s.faults_ts for s in loaded.series])
+    order = np.lexsort((slot, ts))
+    code = np.concatenate([s.faults_code for s in loaded.series])
+    return FaultBatch(slot[order], ts[order], ts[order] + loaded.bar_s * NS_PER_S, code[order], loaded.bar_s)
 
 
 def _lines(decided: Decided, table: SlotTable, budget: float, newest_ns: int) -> Iterator[AnomalyLine]:

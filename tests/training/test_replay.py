@@ -335,3 +335,26 @@ def test_the_depeg_of_usdc() -> None:
     at = [datetime.fromtimestamp(x.available_ts / 1000, UTC) for x in first.values()]
     near = [t for t in at if datetime(2023, 3, 11, 4, 10, tzinfo=UTC) <= t <= datetime(2023, 3, 11, 4, 30, tzinfo=UTC)]
     assert len(near) == 1
+
+
+def test_prices_that_cannot_be_true_are_called_and_learned_from_by_nothing(tmp_path: Path) -> None:
+    b = block(Scene(AssetClass.CRYPTO, n_windows=200, faults=0))
+    spoiled = write(tmp_path / "spoiled", b)
+    path = spoiled / "S1.csv"
+    header, *rows = path.read_text().splitlines()
+    taken = [r.split(",") for r in (rows[100], rows[150])]
+    zero = [taken[0][0], "0.0", *taken[0][2:]]
+    crossed = [*taken[1][:2], taken[1][3], taken[1][2], *taken[1][4:]]
+    rows[100], rows[150] = ",".join(zero), ",".join(crossed)
+    path.write_text("\n".join([header, *rows]) + "\n")
+    without = write(tmp_path / "without", b)
+    kept = [r for i, r in enumerate(rows) if i not in (100, 150)]
+    (without / "S1.csv").write_text("\n".join([header, *kept]) + "\n")
+    lines: list[AnomalyLine] = []
+    warnings: list[str] = []
+    replay(ReplayPlan(spoiled, CRYPTO.asset_class), lines.append, warnings.append)
+    faults = [x for x in lines if x.kind == "data_fault" and str(x.ts) in (taken[0][0], taken[1][0])]
+    assert [(x.symbol, x.severity) for x in faults] == [("S1", "medium")] * 2
+    assert len({x.episode_id for x in faults}) == 2
+    assert [x for x in lines if x not in faults] == found_in(without, CRYPTO.asset_class)[0]
+    assert len(warnings) == 1
