@@ -18,16 +18,19 @@ from features.families.returns import ReturnsFamily
 from features.families.table import Table
 from features.families.trials import TrialsFamily
 from features.families.turnover import TurnoverFamily
-from features.families.volatility import VolatilityFamily
+from features.families.volatility import WARMUP_SHORT, VolatilityFamily
 from features.families.window import WindowFamily, Windows
 from features.jit import kernel
 from features.market.types import F64, I64, U8, AssetClass, Bool
+from features.stats import WARMUP
 
 HORIZON_S = 3_600
 """The horizon over which a symbol is held against its reference: an hour."""
 SESSION_S = 390 * 60
 """A regular New York session."""
 DAY_S = 86_400
+COUNTED = ("activity", "returns", "volatility", "cross_section")
+"""The families whose first column counts the windows they have learned from."""
 SOURCES = ("activity", "returns", "volatility", "gap", "cross_section")
 """The families that say why a column has no value; before the close the last of them says nothing."""
 SOURCE_OF = np.array([SOURCES.index(spec.family) for spec in CATALOG])
@@ -72,6 +75,8 @@ class SeriesShape:
         return (SESSION_S if self.asset_class.has_sessions else DAY_S) / self.window_s
 
 
+STATE_VERSION = 2
+"""Of what the stages' arrays mean: with another a stored state is of no use, and history is folded instead."""
 FAMILIES = (
     "fault", "window", "activity", "returns", "volatility", "gap", "trials", "horizon", "cross_section", "turnover"
 )  # fmt: skip
@@ -152,6 +157,17 @@ class FeatureState:
         """Fold closed windows: give [3, T, N] residual, its z and beta, and why they are NaN, [T, N]."""
         why = np.full(closes.present.shape, catalog.ABSENT, dtype=np.uint8)
         return self.cross_section.fold(rows, closes, why), why
+
+    def windows_left(self, rows: I64) -> dict[str, I64]:
+        """Give per family how many windows each row [N] still needs before it says anything; 0: it does."""
+        count = {name: self.tables[name].state[rows, 0] for name in COUNTED if name in self.tables}
+        left = {name: np.maximum(WARMUP - n, 0).astype(np.int64) for name, n in count.items()}
+        if "volatility" in count:
+            own = np.maximum(WARMUP_SHORT - count["volatility"], 0).astype(np.int64)
+            left["volatility"] = left["returns"] + own
+        if "gap" in self.tables:
+            left["gap"] = left["returns"]
+        return left
 
     def miss(self, to_ns: int) -> None:
         """Learn that bars may be missing up to `to_ns`: no move is measured across the hole."""

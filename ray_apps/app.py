@@ -44,6 +44,8 @@ OBJECT_STORE_BYTES = 256 * 2**20
 PRESTARTED = 6
 """Ray starts so many worker processes at once, which the actors then take; it schedules nothing by them."""
 LOOK_S = 0.5
+PROGRESS_S = 5.0
+"""Between lines about a start that takes long."""
 CALL_S = 60.0
 STOP_S = 45.0
 CONNECT_S = 30.0
@@ -82,6 +84,7 @@ class Up:
         self.is_gateway_up = False
         self.is_scorer_up = False
         self.connected_at = -CONNECT_S
+        self.progressed_at = time.monotonic()
         self.is_stopping = False
 
     def run(self) -> None:
@@ -282,6 +285,9 @@ class Up:
         if said != self.told.get(asset_class):
             self.told[asset_class] = said
             self.screen.where(f"{asset_class} feed", said)
+        if seen["progress"] and time.monotonic() - self.progressed_at > PROGRESS_S:
+            self.progressed_at = time.monotonic()
+            self.screen.where(f"{asset_class} feed", seen["progress"])
 
     def _end(self) -> None:
         """Stop in the order of the data: feeds, shards, Ray; what they stand on comes after."""

@@ -83,6 +83,10 @@ ANOMALIES = Declared("tapewatch_anomalies_total", "counter", "Anomalies raised."
 RETRACTED = Declared(
     "tapewatch_anomalies_retracted_total", "counter", "Anomalies taken back by a revision.", ("asset_class", "kind")
 )
+SERIES = Declared("tapewatch_series", "gauge", "Series watched at the primary bar length.", ("asset_class",))
+SERIES_READY = Declared(
+    "tapewatch_series_ready", "gauge", "Series of which the kind can be called.", ("asset_class", "kind")
+)
 READY = Declared("tapewatch_ready", "gauge", "1 where the part works, 0 where not.", ("part",), join="min")
 SINK_FAILURES = Declared("tapewatch_sink_failures_total", "counter", "Deliveries that failed.", ("sink",))
 CHECKPOINT_AGE = Declared(
@@ -109,7 +113,7 @@ STREAMS = Declared("tapewatch_streams_open", "gauge", "Open /v1/stream connectio
 
 METRICS: tuple[Declared, ...] = (
     *(BARS_RECEIVED, BARS_DROPPED, BARS_LATE, BARS_REVISED, LAG, QUEUE_DEPTH, BLIND, BURST, SCORE),
-    *(ANOMALIES, RETRACTED, READY, SINK_FAILURES, CHECKPOINT_AGE, STREAMS, SHADOW_P, SHADOW_LOST),
+    *(ANOMALIES, RETRACTED, SERIES, SERIES_READY, READY, SINK_FAILURES, CHECKPOINT_AGE, STREAMS, SHADOW_P, SHADOW_LOST),
 )
 
 

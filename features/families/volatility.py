@@ -17,7 +17,7 @@ CLIP_Z = 5.0
 """One jump counts as five sd at most: it is `price_move`'s to call."""
 WARMUP_SHORT = 60.0
 
-MEAN_SQUARE, COUNT = range(2)
+COUNT, MEAN_SQUARE = range(2)
 
 
 @kernel

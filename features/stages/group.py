@@ -286,6 +286,13 @@ class SymbolGroup:
             total[0] += totals[i, 0]
             total[1] += totals[i, 1]
 
+    def windows_left(self, rows: I64) -> dict[str, I64]:
+        """Give per kind how many windows each row [N] still needs before the kind can be called; 0: it can."""
+        left = self.features.windows_left(rows)
+        return {
+            d.kind: np.max([left[catalog.CATALOG[c].family] for c in d.columns], axis=0) for d in self.every.detectors
+        }
+
     def take_totals(self) -> dict[int, list[float]]:
         """Give the peaks and series counted per day since last asked."""
         totals, self.totals = self.totals, {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -60,6 +60,9 @@ class Deps:
         The database.
     latest
         The cache's newest of a symbol at a bar length; None where it has nothing or is away.
+    waiting
+        Per series (class, symbol, bar length) how many windows each kind still needs that cannot be called yet; None
+        where the cache has nothing or is away.
     listen
         Anomalies and episodes as they are raised, after the event of an id where one is given; ends never.
     readiness
@@ -70,6 +73,7 @@ class Deps:
 
     reader: Questions
     latest: Callable[[AssetClass, str, int], Awaitable[Latest | None]]
+    waiting: Callable[[Sequence[tuple[str, str, int]]], Awaitable[Sequence[Mapping[str, int] | None]]]
     listen: Callable[[str | None], AsyncIterator[Event]]
     readiness: Callable[[], Awaitable[Mapping[str, str]]]
     metrics: Callable[[], Awaitable[str]]

@@ -33,6 +33,7 @@ from ray_apps.api.schemas import (
     Symbol,
     SymbolOut,
     SymbolsQuery,
+    WaitOut,
 )
 from ray_apps.api.stream import Streams, frames
 from ray_apps.config import Severity
@@ -109,7 +110,12 @@ async def symbols(query: Annotated[SymbolsQuery, Query()], deps: Given) -> PageO
     n = query.limit
     while 0 < n < len(rows) and rows[n].symbol == rows[n - 1].symbol:  # a symbol's classes stay on one page
         n += 1
-    items = [SymbolOut.model_validate(row) for row in rows[:n]]
+    keys = [(row.asset_class, row.symbol, max(row.bar_s)) for row in rows[:n]]
+    waiting = await deps.waiting(keys)
+    items = [
+        SymbolOut.model_validate(row).model_copy(update={"waiting": left})
+        for row, left in zip(rows[:n], waiting, strict=True)
+    ]
     return PageOut(items=items, next=Cursor(0, rows[n - 1].symbol).encode() if n < len(rows) else None)
 
 
@@ -140,10 +146,18 @@ def _cached(latest: Latest) -> LatestOut | None:
             source="cache",
             bar=BarOut.model_validate(bar),
             features=dict(latest.features or {}),
+            reasons=dict(latest.reasons or {}),
             scores=dict(latest.scores or {}),
+            waiting={
+                k: WaitOut(windows=n, seconds=n * max(latest.bar_s, 60)) for k, n in (latest.waiting or {}).items()
+            },
         )
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def _wait(windows: int, bar_s: int) -> WaitOut:
+    return WaitOut(windows=windows, seconds=windows * max(bar_s, 60))
 
 
 async def _known(deps: Deps, named: str, asset_class: AssetClass | None) -> SymbolRow:

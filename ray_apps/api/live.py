@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -59,6 +59,12 @@ def live_deps(
             return await cache.get(asset_class, symbol, bar_s)
         return None
 
+    async def waiting(keys: Sequence[tuple[str, str, int]]) -> Sequence[Mapping[str, int] | None]:
+        if cache is not None:
+            with suppress(SinkUnavailableError):
+                return await cache.waiting(keys)
+        return [None] * len(keys)
+
     async def readiness() -> Mapping[str, str]:
         asked = {"database": _answer(reader.ping())}
         if cache is not None:
@@ -70,7 +76,7 @@ def live_deps(
             said |= await parts()
         return said
 
-    return Deps(reader, latest, lambda after: listen(redis_url, reader, after), readiness, metrics, http)
+    return Deps(reader, latest, waiting, lambda after: listen(redis_url, reader, after), readiness, metrics, http)
 
 
 async def _answer(asked: Awaitable[None]) -> str:

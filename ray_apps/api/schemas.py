@@ -177,6 +177,11 @@ class SymbolOut(Out):
     symbol: Symbol
     bar_s: list[int] = Field(examples=[[60]], description="Bar lengths it is stored at, seconds.")
     first_seen: Time
+    waiting: dict[str, int] | None = Field(
+        default=None,
+        examples=[{"volatility_spike": 42}],
+        description="Windows that kinds still need before they can be called; null where the cache does not know.",
+    )
 
 
 class BarOut(Out):
@@ -191,6 +196,13 @@ class BarOut(Out):
     revision: int = Field(default=0, examples=[0], description="How often the venue changed it.")
 
 
+class WaitOut(Out):
+    """How long a kind still waits for its norms, at the series' usual pace."""
+
+    windows: int = Field(examples=[42])
+    seconds: int = Field(examples=[2520])
+
+
 class LatestOut(Out):
     asset_class: AssetClass
     symbol: Symbol
@@ -198,7 +210,11 @@ class LatestOut(Out):
     source: Literal["cache", "database"] = Field(description="The database where the cache has nothing.")
     bar: BarOut
     features: dict[str, Number] = Field(default={}, examples=[{"activity_z": 1.2}])
+    reasons: dict[str, str] = Field(
+        default={}, examples=[{"residual_z": "warming"}], description="Why features have no value."
+    )
     scores: dict[str, Number] = Field(default={}, examples=[{"burst_up": 0.4}])
+    waiting: dict[str, WaitOut] = Field(default={}, description="Kinds that cannot be called yet.")
 
 
 class AnomalyOut(Out):

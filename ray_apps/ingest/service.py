@@ -98,6 +98,11 @@ class FeedService:
         """Where the feed is: spare, warming, connecting, live, ..."""
         return self._link if self._phase == "reading" else self._phase
 
+    @property
+    def progress(self) -> str:
+        """How far the start is, in words; nothing once it is over."""
+        return self._preparation.progress if self._preparation and self._phase == "warming" else ""
+
     def bursts(self, after: int) -> list[float]:
         """Give, per closed window from number `after` on, the seconds from its last byte to its commit."""
         kept = list(self.bursts_s)
@@ -306,7 +311,7 @@ class FeedService:
             await put_feed(conn, FeedRow(
                 self.plan.asset_class.value, self.status, self.plan.host, self.plan.tier,
                 newest_ts=stats.newest_ns or None if stats else None, lag_s=stats.lag_s if stats else None,
-                detail=self.detail[:500],
+                detail=(self.detail or self.progress)[:500],
             ))  # fmt: skip
 
     async def _checkpoints(self) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from features import catalog
 from features.detectors.base import KINDS
-from features.market.types import F64, I64, NS_PER_MS, Bool, Series
+from features.market.types import F64, I64, NS_PER_MS, Bool
 from features.stages.context import Contexts
 from features.stages.group import Observed
 from ray_apps import metrics
@@ -33,14 +33,16 @@ BAR = ("ts", "open", "high", "low", "close", "volume", "trades")
 
 
 class Aftermath:
-    """Keeps the newest bar, features and scores of each series until the cache has them, and counts."""
+    """Keeps the newest bar of each series, and what models said of it, until the cache has it; and counts.
+
+    Features, scores and readiness are the stage's own, as they stand when they are put.
+    """
 
     def __init__(self, shard: SymbolShard, cache: RedisCache | None, own: MetricSet) -> None:
         self.shard = shard
         self.cache = cache
         self.own = own
         self.bars: F64 = np.zeros((0, len(BAR)))
-        self.x: F64 = np.zeros((0, len(catalog.CATALOG)))
         self.is_new: Bool = np.zeros(0, dtype=np.bool_)
         self._took_s = 0.0
         self._collected: list[Observed] = []
@@ -60,7 +62,6 @@ class Aftermath:
     def _keep(self, o: Observed) -> None:
         slots = o.block.slot
         self._grow(int(slots.max(initial=-1)) + 1)
-        self.x[slots] = o.seen.x[-1]
         columns = (o.block.ts, o.block.open, o.block.high, o.block.low, o.block.close, o.block.volume, o.block.trades)
         self.bars[slots] = np.stack([c[-1] for c in columns], axis=1)
         self.is_new[slots] = True
@@ -87,7 +88,6 @@ class Aftermath:
         if n > len(self.is_new):
             room = max(n, 2 * len(self.is_new)) - len(self.is_new)
             self.bars = np.concatenate([self.bars, np.zeros((room, len(BAR)))])
-            self.x = np.concatenate([self.x, np.full((room, self.x.shape[1]), np.nan)])
             self.is_new = np.concatenate([self.is_new, np.zeros(room, dtype=np.bool_)])
             self.models = {name: np.concatenate([v, np.full(room, np.nan)]) for name, v in self.models.items()}
 
@@ -99,6 +99,7 @@ class Aftermath:
                 await self._publish()
             except SinkUnavailableError:
                 self.own.inc(metrics.SINK_FAILURES, sink="redis_cache")
+            self._count_ready()
             try:
                 await send(self.own.snapshot())
             except Exception as e:
@@ -114,17 +115,36 @@ class Aftermath:
                 await asyncio.sleep(QUIET_S / 3)
             part = rows[start : start + CHUNK]
             self.is_new[part] = False
-            scores = self.shard.symbols.primary.every.scores(self.x[part])
-            latest = [self._latest(self.shard.series[slot], slot, scores[i]) for i, slot in enumerate(part.tolist())]
-            await self.cache.put(latest)
+            lengths = np.array([self.shard.series[slot].bar_s for slot in part.tolist()])
+            for bar_s in np.unique(lengths).tolist():
+                await self.cache.put(self._latest(part[lengths == bar_s], bar_s))
 
-    def _latest(self, series: Series, slot: int, scores: F64) -> Latest:
-        bar = {name: _number(v) for name, v in zip(BAR, self.bars[slot].tolist(), strict=True)}
-        bar["ts"] = int(self.bars[slot, 0]) // NS_PER_MS
-        features = {n: _number(v) for n, v in zip(catalog.NAMES, self.x[slot].tolist(), strict=True)}
-        said = {k: _number(v) for k, v in zip(KINDS, scores.tolist(), strict=True) if v == v}
-        said |= {name: float(v[slot]) for name, v in self.models.items() if v[slot] == v[slot]}
-        return Latest(series.asset_class.value, series.symbol, series.bar_s, bar, features, said)
+    def _latest(self, slots: I64, bar_s: int) -> list[Latest]:
+        """Give the newest of series of one bar length."""
+        group = self.shard.symbols.group(bar_s)
+        rows = group.rows(slots.astype(np.int32))
+        x, why, left = group.newest_x[rows], group.newest_why[rows], group.windows_left(rows)
+        scores = group.every.scores(x)
+        out = []
+        for i, slot in enumerate(slots.tolist()):
+            series = self.shard.series[slot]
+            bar = {name: _number(v) for name, v in zip(BAR, self.bars[slot].tolist(), strict=True)}
+            bar["ts"] = int(self.bars[slot, 0]) // NS_PER_MS
+            features = {n: _number(v) for n, v in zip(catalog.NAMES, x[i].tolist(), strict=True)}
+            reasons = {n: catalog.REASONS[w] for n, w in zip(catalog.NAMES, why[i].tolist(), strict=True) if w}
+            said = {k: _number(v) for k, v in zip(KINDS, scores[i].tolist(), strict=True) if v == v}
+            said |= {name: float(v[slot]) for name, v in self.models.items() if v[slot] == v[slot]}
+            waiting = {kind: int(n[i]) for kind, n in left.items() if n[i]}
+            out.append(Latest(series.asset_class.value, series.symbol, bar_s, bar, features, said, reasons, waiting))
+        return out
+
+    def _count_ready(self) -> None:
+        """Say of how many series each kind can be called."""
+        group, asset_class = self.shard.symbols.primary, self.shard.config.asset_class.value
+        rows = np.arange(len(group.slot_of))
+        self.own.set(metrics.SERIES, len(rows), asset_class=asset_class)
+        for kind, left in group.windows_left(rows).items():
+            self.own.set(metrics.SERIES_READY, int((left == 0).sum()), asset_class=asset_class, kind=kind)
 
 
 def _number(value: float) -> float | None:

@@ -24,6 +24,7 @@ TTL_S = 3 * 86_400
 """A weekend: on Monday morning Friday's last bar is still there."""
 
 SEEN_TTL_S = 7 * 86_400
+PARTS = ("features", "scores", "reasons", "waiting")
 CHUNK = 500
 """Symbols a script call: the server does nothing else meanwhile, about 2 ms."""
 
@@ -47,7 +48,11 @@ return false
 
 @dataclass(frozen=True, slots=True)
 class Latest:
-    """What is newest of a symbol at one bar length; `bar` holds ts (Unix ms) and the columns known."""
+    """What is newest of a symbol at one bar length; `bar` holds ts (Unix ms) and the columns known.
+
+    `reasons` says of features without a value why, `waiting` of kinds that cannot be called yet how many windows they
+    still need.
+    """
 
     asset_class: str
     symbol: str
@@ -55,6 +60,8 @@ class Latest:
     bar: Mapping[str, Any]
     features: Mapping[str, Any] | None = None
     scores: Mapping[str, Any] | None = None
+    reasons: Mapping[str, str] | None = None
+    waiting: Mapping[str, int] | None = None
 
     @property
     def key(self) -> str:
@@ -94,15 +101,14 @@ class RedisCache:
         self._ttl_s = ttl_s
 
     async def put(self, rows: Sequence[Latest]) -> None:
-        """Store the rows over the former ones; features or scores that are None stay as they were."""
+        """Store the rows over the former ones; parts that are None stay as they were."""
         encode = msgspec.json.encode
         flat: list[list[str | bytes]] = []
         for r in rows:
             row: list[str | bytes] = [r.key, "bar", encode(r.bar).decode()]
-            if r.features is not None:
-                row += ["features", encode(r.features).decode()]
-            if r.scores is not None:
-                row += ["scores", encode(r.scores).decode()]
+            for name in PARTS:
+                if (part := getattr(r, name)) is not None:
+                    row += [name, encode(part).decode()]
             flat.append(row)
         with away():
             for start in range(0, len(flat), CHUNK):
@@ -116,7 +122,16 @@ class RedisCache:
         if not found:
             return None
         parts = {_text(k): msgspec.json.decode(v) for k, v in found.items()}
-        return Latest(asset_class, symbol, bar_s, parts.get("bar", {}), parts.get("features"), parts.get("scores"))
+        return Latest(asset_class, symbol, bar_s, parts.get("bar", {}), **{name: parts.get(name) for name in PARTS})
+
+    async def waiting(self, keys: Sequence[tuple[str, str, int]]) -> list[dict[str, int] | None]:
+        """Give what series (class, symbol, bar length) still wait for; None of those that are not cached."""
+        with away():
+            async with self._client.pipeline(transaction=False) as pipe:
+                for asset_class, symbol, bar_s in keys:
+                    pipe.hget(latest_key(asset_class, symbol, bar_s), "waiting")
+                found = await pipe.execute()
+        return [msgspec.json.decode(v) if v else None for v in found]
 
     async def ping(self) -> None:
         """Return when the server answers."""

@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from features.state import STATE_VERSION
 from ray_apps.store.connect import Conn, fetch
 from ray_apps.store.errors import StoreError
 
@@ -58,7 +59,7 @@ async def save(
     await asyncio.to_thread(write_blob, path, arrays)
     await conn.execute(
         "INSERT INTO checkpoints (stage, asset_class, shard, path, position) VALUES (%s, %s, %s, %s, %s::jsonb)",
-        (stage, asset_class, shard, name, msgspec.json.encode(position).decode()),
+        (stage, asset_class, shard, name, msgspec.json.encode({**position, "version": STATE_VERSION}).decode()),
     )
     old = await fetch(
         conn,
@@ -73,12 +74,13 @@ async def save(
 
 
 async def load(conn: Conn, folder: Path, *, stage: str, asset_class: str, shard: str) -> Checkpoint | None:
-    """Give the newest readable checkpoint, None when there is none."""
+    """Give the newest readable checkpoint of this version's state, None when there is none."""
     rows = await fetch(
         conn,
         "SELECT path, position::text, created_at FROM checkpoints "
-        "WHERE stage = %s AND asset_class = %s AND shard = %s ORDER BY id DESC",
-        (stage, asset_class, shard),
+        "WHERE stage = %s AND asset_class = %s AND shard = %s AND coalesce((position ->> 'version')::int, 1) = %s "
+        "ORDER BY id DESC",
+        (stage, asset_class, shard, STATE_VERSION),
     )
     for name, position, created_at in rows:
         try:

@@ -111,6 +111,7 @@ class World:
 
     reader: ListReader = field(default_factory=ListReader)
     newest: dict = field(default_factory=dict)
+    waits: dict = field(default_factory=dict)
     parts: dict[str, str] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     readiness_takes_s: float = 0.0
@@ -119,11 +120,15 @@ class World:
         return Deps(
             reader=self.reader,
             latest=self._latest,
+            waiting=self._waiting,
             listen=self._listen,
             readiness=self._readiness,
             metrics=self._metrics,
             http=HttpConfig(**http),
         )
+
+    async def _waiting(self, keys):
+        return [self.waits.get(symbol) for _, symbol, _ in keys]
 
     async def _latest(self, asset_class, symbol, bar_s):
         return self.newest.get((symbol, bar_s))

@@ -90,7 +90,11 @@ def test_symbols_page_by_page(world):
     found = pages(world, "/v1/symbols", limit=2)
     assert [[s["symbol"] for s in page] for page in found] == [["AAPL", "BTC", "BTC"], ["EUR/USD", "I:SPX"]]
     only = ask(world, "/v1/symbols", asset_class="forex", prefix="EUR/").json()["items"]
-    assert only == [{"asset_class": "forex", "symbol": "EUR/USD", "bar_s": [60], "first_seen": "2026-01-02T14:30:00Z"}]
+    seen = {"asset_class": "forex", "symbol": "EUR/USD", "bar_s": [60], "first_seen": "2026-01-02T14:30:00Z"}
+    assert only == [seen | {"waiting": None}]
+    world.waits["EUR/USD"] = {"volatility_spike": 42}
+    only = ask(world, "/v1/symbols", asset_class="forex", prefix="EUR/").json()["items"]
+    assert only == [seen | {"waiting": {"volatility_spike": 42}}]
 
 
 @pytest.mark.parametrize("path", ["EUR/USD", "forex:EUR/USD", "EUR%2FUSD"])
@@ -105,8 +109,10 @@ def test_a_symbol_from_the_cache(world):
     newest = {"ts": START // 10**6, "open": 1.0, "high": 2.0, "low": 1.0, "close": 2.0}
     newest |= {"volume": float("nan"), "vwap": None, "trades": 3.0}
     scores = {"burst_up": float("nan")}
-    world.newest["I:SPX", 60] = Latest("indices", "I:SPX", 60, newest, {"activity_z": 1.0}, scores)
+    why, waits = {"gap": "gap"}, {"price_move": 3}
+    world.newest["I:SPX", 60] = Latest("indices", "I:SPX", 60, newest, {"activity_z": 1.0}, scores, why, waits)
     body = ask(world, "/v1/symbols/I:SPX").json()
+    assert (body["reasons"], body["waiting"]) == ({"gap": "gap"}, {"price_move": {"windows": 3, "seconds": 180}})
     assert body["bar"]["ts"] == "2026-01-02T14:30:00Z"
     assert (body["source"], body["bar"]["volume"], body["scores"]) == ("cache", None, {"burst_up": None})
     world.newest["I:SPX", 60] = Latest("indices", "I:SPX", 60, {"ts": "x"})

@@ -51,6 +51,7 @@ class Place:
 
     def show(self, t: int) -> Observed:
         observed = self.shard.symbols.observe(rows_of(self.bars, slice(t, t + 1)))
+        self.shard.symbols.decide(observed)
         self.after.take([observed], {})
         return observed
 
