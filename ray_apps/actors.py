@@ -263,9 +263,9 @@ class FeedActor:
         """Give status, counters and the bars numbered from `after` on."""
         s = self.service
         return {
-            "status": s.status, "detail": s.detail, "progress": s.progress, "error": self.error, "is_fatal": self.is_fatal,
-            "n_bars": s.n_bars, "stats": s.stats(), "on_way": s.watch.router.n_bars if s.watch else 0,
-            "bars": [b for b in s.tail if b[0] >= after],
+            "status": s.status, "detail": s.detail, "progress": s.progress, "error": self.error,
+            "is_fatal": self.is_fatal, "n_bars": s.n_bars, "stats": s.stats(),
+            "on_way": s.watch.router.n_bars if s.watch else 0, "bars": [b for b in s.tail if b[0] >= after],
         }  # fmt: skip
 
 

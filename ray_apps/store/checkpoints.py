@@ -77,7 +77,7 @@ async def load(conn: Conn, folder: Path, *, stage: str, asset_class: str, shard:
     """Give the newest readable checkpoint of this version's state, None when there is none."""
     rows = await fetch(
         conn,
-        "SELECT path, position::text, created_at FROM checkpoints "
+        "SELECT path, (position - 'version')::text, created_at FROM checkpoints "
         "WHERE stage = %s AND asset_class = %s AND shard = %s AND coalesce((position ->> 'version')::int, 1) = %s "
         "ORDER BY id DESC",
         (stage, asset_class, shard, STATE_VERSION),
