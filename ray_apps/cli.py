@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from ray_apps.commands import anomalies, bench, check, config, db, simulate, tail, up, version, warm
+from ray_apps.commands import anomalies, backfill, bench, check, config, db, simulate, tail, up, version, warm
 from ray_apps.errors import UserError
 from training import cli as training
 
@@ -23,6 +23,7 @@ app.command()(check.check)
 app.add_typer(config.app, name="config")
 app.command()(simulate.simulate)
 app.add_typer(training.app)
+app.command()(backfill.backfill)
 app.command()(anomalies.anomalies)
 app.command()(tail.tail)
 app.command()(bench.bench)

@@ -13,8 +13,8 @@ from features.market.types import AssetClass
 from ray_apps.config import HttpConfig
 from ray_apps.ingest.config import FeedConfig
 from ray_apps.ingest.journal import RecordingPlan
-from ray_apps.ingest.plan import FeedPlan, WarmPlan
-from ray_apps.ingest.tiers import entitlement
+from ray_apps.ingest.plan import FeedPlan, HistoryPlan, WarmPlan
+from ray_apps.ingest.tiers import Tier, entitlement
 from ray_apps.settings import Settings, detection_config
 from ray_apps.shards.shard import ShardConfig
 from ray_apps.shards.telling import Telling
@@ -56,6 +56,23 @@ def vendor_feed(settings: Settings, asset_class: AssetClass) -> FeedConfig | Non
         asset_class, f"{scheme}://{host}/{asset_class}", key.get_secret_value(), settings.bar_lengths,
         _names(settings, asset_class), delay_s=float(plan.delay_s or 0), is_live=True,
     )  # fmt: skip
+
+
+def history_plan(
+    settings: Settings, asset_class: AssetClass, dsn: str, simulated: str | None = None
+) -> HistoryPlan | None:
+    """Give how to ask for a class's past: the vendor, or the simulator whose REST side is at `simulated` (host:port).
+
+    None where there is neither a simulator nor a key.
+    """
+    if simulated is not None:
+        allowed = entitlement(asset_class, Tier.ADVANCED)
+        return HistoryPlan(asset_class, f"http://{simulated}", SIMULATOR_KEY, dsn, allowed)
+    key = settings.polygon.api_key
+    if key is None:
+        return None
+    allowed = entitlement(asset_class, settings.polygon.tier(asset_class))
+    return HistoryPlan(asset_class, settings.polygon.rest_url, key.get_secret_value(), dsn, allowed)
 
 
 def _names(settings: Settings, asset_class: AssetClass) -> tuple[str, ...]:

@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def database(settings: Settings) -> Iterator[str]:
-    """Give a connection string; start the data folder's server for the time where `up` does not run it."""
+def database(settings: Settings, make: bool = False) -> Iterator[str]:
+    """Give a connection string; start the data folder's server for the time where `up` does not run it.
+
+    `make` makes the database where there is none yet.
+    """
     if settings.database_url is not None:
         yield settings.database_url.get_secret_value()
         return
@@ -23,7 +26,7 @@ def database(settings: Settings) -> Iterator[str]:
     from ray_apps.local.process import LocalError
 
     home = settings.data_dir / "postgres"
-    if not (home / "data" / "PG_VERSION").exists():
+    if not make and not (home / "data" / "PG_VERSION").exists():
         raise UserError(f"expected a database in {settings.data_dir}, was none: `tapewatch up` makes it")
     try:
         port = int((home / "port").read_text(encoding="ascii"))

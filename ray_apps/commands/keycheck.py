@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from features.market.types import AssetClass
 from ray_apps.errors import UserError
+from ray_apps.ingest import verdict
 from ray_apps.ingest.tiers import Entitlement, entitlement
+from ray_apps.ingest.verdict import Answer
 
 if TYPE_CHECKING:
     import httpx
@@ -16,16 +17,6 @@ if TYPE_CHECKING:
     from ray_apps.config import PolygonConfig
 
 TIMEOUT_S = 10.0
-# a name each market has had for years: the question is whether it may be asked, not what the answer is
-WELL_KNOWN = {
-    AssetClass.STOCKS: "AAPL",
-    AssetClass.CRYPTO: "X:BTCUSD",
-    AssetClass.FOREX: "C:EURUSD",
-    AssetClass.INDICES: "I:SPX",
-    AssetClass.OPTIONS: "O:SPY261218C00650000",
-    AssetClass.FUTURES: "ESZ6",
-}
-Answer = Literal["real-time", "delayed", "end of day", "not in the plan", "not answered"]
 ORDER: tuple[Answer, ...] = ("not answered", "not in the plan", "end of day", "delayed", "real-time")
 
 
@@ -58,7 +49,7 @@ def check_key(polygon: PolygonConfig, classes: tuple[AssetClass, ...], now_ms: i
         try:
             status = client.get("/v1/marketstatus/now")
             _accept(status, polygon.rest_url)
-            now_ms = _server_time_ms(status) or now_ms
+            now_ms = verdict.server_time_ms(status.content) or now_ms
             return [_check_class(client, polygon, a, now_ms) for a in classes]
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as e:
             said = str(e).splitlines()[0] if str(e) else ""
@@ -68,34 +59,18 @@ def check_key(polygon: PolygonConfig, classes: tuple[AssetClass, ...], now_ms: i
 
 
 def _accept(response: httpx.Response, url: str) -> None:
-    status, said = response.status_code, message(response)
-    if status in (401, 403):
-        raise UserError(f"POLYGON_API_KEY: expected a key {url} accepts, was refused: {status} {said}")
-    if status != 200 and status != 429:
-        raise UserError(f"POLYGON_REST_URL: expected market status from {url}, was {status} {said}")
-
-
-def _server_time_ms(response: httpx.Response) -> int:
-    try:
-        return int(datetime.fromisoformat(response.json()["serverTime"]).timestamp() * 1000)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return 0
-
-
-def message(response: httpx.Response) -> str:
-    """Give what a refusal says, from any body; one line, bounded."""
-    try:
-        body = response.json()
-        said = str(body.get("error") or body.get("message") or "")
-    except (ValueError, AttributeError):
-        said = response.text
-    return " ".join(said.split())[:200]
+    code, said = response.status_code, verdict.said(response.content)
+    if code in (401, 403):
+        raise UserError(f"POLYGON_API_KEY: expected a key {url} accepts, was refused: {code} {said}")
+    if code not in (200, verdict.TOO_OFTEN):
+        raise UserError(f"POLYGON_REST_URL: expected market status from {url}, was {code} {said}")
 
 
 def _check_class(client: httpx.Client, polygon: PolygonConfig, asset_class: AssetClass, now_ms: int) -> ClassCheck:
     response = client.get(_path(asset_class, now_ms))
-    said = _status(response) if response.status_code == 200 else message(response)
-    answer = judge(response.status_code, said)
+    read = verdict.status if response.status_code == 200 else verdict.said
+    said = read(response.content)
+    answer = verdict.judge(response.status_code, said)
     detail = "" if response.status_code == 200 else f"{response.status_code} {said}".rstrip()
     tier = polygon.tier(asset_class)
     allowed = entitlement(asset_class, tier)
@@ -112,30 +87,7 @@ def _check_class(client: httpx.Client, polygon: PolygonConfig, asset_class: Asse
 
 def _path(asset_class: AssetClass, now_ms: int) -> str:
     """Ask for the minute bars of the last ten minutes: only a plan with today's data may."""
-    ticker, since_ms = WELL_KNOWN[asset_class], now_ms - 600_000
+    ticker, since_ms = verdict.WELL_KNOWN[asset_class], now_ms - 600_000
     if asset_class is AssetClass.FUTURES:
         return f"/futures/v1/aggs/{ticker}?resolution=1min&window_start.gte={since_ms}000000&limit=1"
     return f"/v2/aggs/ticker/{ticker}/range/1/minute/{since_ms}/{now_ms}?limit=1"
-
-
-def _status(response: httpx.Response) -> str:
-    try:
-        body = response.json()
-    except ValueError:
-        return ""
-    return str(body.get("status", "")) if isinstance(body, dict) else ""
-
-
-def judge(status: int, said: str) -> Answer:
-    """Give what an answer means.
-
-    >>> judge(200, "OK"), judge(200, "DELAYED"), judge(429, "exceeded the maximum requests per minute")
-    ('real-time', 'delayed', 'not answered')
-    >>> judge(403, "Your plan doesn't include this data timeframe."), judge(403, "You are not entitled to this data.")
-    ('end of day', 'not in the plan')
-    """
-    if status == 200:
-        return "delayed" if said == "DELAYED" else "real-time"
-    if status == 403:
-        return "end of day" if "timeframe" in said else "not in the plan"
-    return "not answered"

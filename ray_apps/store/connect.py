@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 from psycopg.adapt import Buffer, Dumper, Loader
 from psycopg.pq import Format
 
-from ray_apps.store.errors import StoreUnavailableError
+from ray_apps.store.errors import DiskFullError, StoreUnavailableError
 
 CONNECT_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_S = 30
@@ -61,6 +61,8 @@ def unavailable(what: str) -> Iterator[None]:
     """Turn the driver's connection errors, and a full disk, into StoreUnavailableError."""
     try:
         yield
+    except psycopg.errors.DiskFull as e:
+        raise DiskFullError(f"expected the database to {what}, was out of disk space: {e.diag.message_primary}") from e
     except (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError, OSError) as e:
         said = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
         raise StoreUnavailableError(f"expected the database to {what}, was unavailable: {said}") from e

@@ -7,20 +7,56 @@ import psycopg
 from features.market.types import NS_PER_S, AssetClass, Series
 from ray_apps.store import partitions
 from ray_apps.store.connect import Conn, fetch
-from ray_apps.store.errors import StoreError
-from ray_apps.store.rows import CLASS_STRIDE, series_id
+from ray_apps.store.errors import SlotTakenError, StoreError
+from ray_apps.store.rows import CLASS_STRIDE, class_index, series_id
+
+LOCK_KEY = 7_041_778
+"""With the class's number: one process at a time numbers series of a class."""
 
 
 async def register(conn: Conn, asset_class: AssetClass, series: Sequence[tuple[int, str, int]]) -> None:
-    """Store new series as (slot, symbol, bar_s); those stored already are left alone.
+    """Store new series as (slot, symbol, bar_s), all or none; those stored already are left alone.
 
     Raises
     ------
-    StoreError
-        When a slot or a (symbol, bar length) is stored with another partner: two tables have grown apart.
+    SlotTakenError
+        When a slot or a (symbol, bar length) is stored with another partner: another process has numbered series
+        since the caller read the table.
     """
     if not series:
         return
+    async with conn.transaction():
+        await _lock(conn, asset_class)
+        await _insert(conn, asset_class, series)
+
+
+async def allocate(conn: Conn, asset_class: AssetClass, series: Sequence[tuple[str, int]]) -> list[int]:
+    """Give the slots of series (symbol, bar_s), numbering those that are new after all that are stored."""
+    if not series:
+        return []
+    async with conn.transaction():
+        await _lock(conn, asset_class)
+        rows = await fetch(
+            conn,
+            "SELECT symbol, bar_s, slot FROM series WHERE asset_class = %s AND symbol = ANY(%s)",
+            (asset_class.value, [symbol for symbol, _ in series]),
+        )
+        found = {(symbol, bar_s): int(slot) for symbol, bar_s, slot in rows}
+        fresh = [s for s in dict.fromkeys(series) if s not in found]
+        if fresh:
+            query = "SELECT coalesce(max(slot) + 1, 0) FROM series WHERE asset_class = %s"
+            first = int((await fetch(conn, query, (asset_class.value,)))[0][0])
+            numbered = [(first + i, symbol, bar_s) for i, (symbol, bar_s) in enumerate(fresh)]
+            await _insert(conn, asset_class, numbered)
+            found |= {(symbol, bar_s): slot for slot, symbol, bar_s in numbered}
+    return [found[s] for s in series]
+
+
+async def _lock(conn: Conn, asset_class: AssetClass) -> None:
+    await conn.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCK_KEY, class_index(asset_class)))
+
+
+async def _insert(conn: Conn, asset_class: AssetClass, series: Sequence[tuple[int, str, int]]) -> None:
     slots, symbols, lengths = (list(column) for column in zip(*series, strict=True))
     ids = [series_id(asset_class, slot) for slot in slots]
     try:
@@ -32,11 +68,11 @@ async def register(conn: Conn, asset_class: AssetClass, series: Sequence[tuple[i
             (asset_class.value, ids, slots, symbols, lengths),
         )
     except psycopg.errors.UniqueViolation as e:
-        raise StoreError(f"expected every series to keep its slot, was: {e.diag.message_detail}") from e
+        raise SlotTakenError(f"expected every series to keep its slot, was: {e.diag.message_detail}") from e
     stored = await fetch(conn, "SELECT slot, symbol, bar_s FROM series WHERE id = ANY(%s)", (ids,))
     if set(stored) != set(series):
         wrong = sorted(set(stored) - set(series))[:3]
-        raise StoreError(f"expected every slot to keep its series, was stored with {wrong}")
+        raise SlotTakenError(f"expected every slot to keep its series, was stored with {wrong}")
 
 
 async def load(conn: Conn, asset_class: AssetClass) -> list[Series]:

@@ -6,12 +6,9 @@ a batch sent again after a crash changes nothing. Numbers go on counting under a
 takeover nothing of the old holder can be written.
 """
 
-# ruff: noqa: S608 (statements are put together from constants of this package only)
-
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -19,9 +16,9 @@ from psycopg import errors
 
 from features.market.types import I64
 from ray_apps.store import anomalies as anomaly_sql
+from ray_apps.store import bars as bar_sql
 from ray_apps.store import partitions
 from ray_apps.store.connect import Conn, Ns, connect, fetch, unavailable
-from ray_apps.store.copying import BAR_COLUMNS, encode
 from ray_apps.store.errors import LeaseLostError
 from ray_apps.store.feeds import GapRow, put_gaps
 from ray_apps.store.rows import (
@@ -36,17 +33,6 @@ from ray_apps.store.rows import (
 )
 
 COMMIT_TIMEOUT_S = 60.0
-COLUMNS = ", ".join(BAR_COLUMNS)
-VALUES = ("open", "high", "low", "close", "volume", "vwap", "trades")
-DIFFERS = (
-    f"({', '.join('b.' + c for c in VALUES)}) IS DISTINCT FROM ({', '.join('s.' + c for c in VALUES)})"
-    " AND b.series_id = s.series_id AND b.ts = s.ts AND b.ts BETWEEN %(first)s AND %(last)s"
-)
-STAGE = (
-    f"CREATE TEMP TABLE stage_bars ON COMMIT DELETE ROWS AS SELECT {COLUMNS} FROM bars LIMIT 0;"
-    # The staged table has no statistics: keep the planner to one index probe a staged row.
-    "SET enable_hashjoin = off; SET enable_mergejoin = off"
-)
 POSITION = "SELECT epoch, seq, told::text FROM applied WHERE shard = %s"
 TELL = "UPDATE applied SET told = %s::jsonb WHERE shard = %s"
 CLAIM = """
@@ -58,17 +44,6 @@ put AS (
     RETURNING seq
 )
 SELECT (SELECT epoch FROM held), EXISTS (SELECT FROM put)
-"""
-KEEP_SUPERSEDED = f"""
-INSERT INTO bar_revisions ({COLUMNS}, revision, superseded_at)
-SELECT b.series_id, b.ts, coalesce(b.revised_at, b.received_at),
-    {", ".join("b." + c for c in VALUES)}, b.in_state, b.revision, s.received_at
-FROM stage_bars s, bars b WHERE {DIFFERS}
-"""
-REVISE = f"""
-UPDATE bars b SET {", ".join(f"{c} = s.{c}" for c in VALUES)},
-    in_state = s.in_state, revised_at = s.received_at, revision = b.revision + 1
-FROM stage_bars s WHERE {DIFFERS}
 """
 
 
@@ -187,7 +162,7 @@ class ShardWriter:
         if self._conn is None or self._conn.closed:
             conn = await connect(self._dsn, f"shard-{self._shard}")
             self._conn = conn
-            await conn.execute(STAGE.encode())
+            await conn.execute(bar_sql.STAGE.encode())
             await conn.execute(anomaly_sql.STAGE.encode())
         return self._conn
 
@@ -212,23 +187,15 @@ class ShardWriter:
             self._days |= wanted
 
     async def _put_bars(self, conn: Conn, bars: BarRows) -> None:
-        for rows in rounds(bars):
+        for rows in bar_sql.rounds(bars):
             part = bars if rows is None else bars.take(rows)
             is_new = part.ts > self._known(part)
             if is_new.all():
-                await self._insert(conn, part)
+                await bar_sql.insert(conn, part)
                 continue
             if is_new.any():
-                await self._insert(conn, part.take(is_new))
-            await _merge(conn, part.take(~is_new))
-
-    async def _insert(self, conn: Conn, bars: BarRows) -> None:
-        """Copy bars believed new straight into the table; should one exist, merge them all instead."""
-        try:
-            async with conn.transaction():
-                await _copy(conn, f"COPY bars ({COLUMNS}) FROM STDIN BINARY", bars)
-        except errors.UniqueViolation:
-            await _merge(conn, bars)
+                await bar_sql.insert(conn, part.take(is_new))
+            await bar_sql.merge(conn, part.take(~is_new))
 
     def _known(self, bars: BarRows) -> I64:
         """Give the newest start stored by this writer per row's series, the smallest int where none is."""
@@ -253,37 +220,6 @@ class ShardWriter:
                 newest = grown
             np.maximum.at(newest, slots[rows], bars.ts[rows])
             self._newest[int(k)] = newest
-
-
-def rounds(bars: BarRows) -> list[np.ndarray[Any, np.dtype[np.intp]] | None]:
-    """Split rows so that a window's n-th bar comes in round n; [None], all rows, when no window repeats."""
-    order = np.lexsort((bars.ts, bars.series_id))  # stable: equal windows keep their order of arrival
-    sid, ts = bars.series_id[order], bars.ts[order]
-    is_repeat = np.zeros(len(bars), dtype=bool)
-    is_repeat[1:] = (sid[1:] == sid[:-1]) & (ts[1:] == ts[:-1])
-    if not is_repeat.any():
-        return [None]
-    at = np.arange(len(bars))
-    nth = at - np.maximum.accumulate(np.where(is_repeat, 0, at))
-    return [np.sort(order[nth == k]) for k in range(int(nth.max()) + 1)]
-
-
-async def _copy(conn: Conn, query: str, bars: BarRows) -> None:
-    async with conn.cursor() as cursor, cursor.copy(query.encode()) as copy:
-        await copy.write(encode(bars))
-
-
-async def _merge(conn: Conn, bars: BarRows) -> None:
-    """Insert what is new and revise what differs, for windows that may be stored already."""
-    await conn.execute("DELETE FROM stage_bars")
-    await _copy(conn, f"COPY stage_bars ({COLUMNS}) FROM STDIN BINARY", bars)
-    query = f"INSERT INTO bars ({COLUMNS}) SELECT {COLUMNS} FROM stage_bars ON CONFLICT DO NOTHING"
-    done = await conn.execute(query.encode())
-    if done.rowcount == len(bars):
-        return
-    span = {"first": Ns(bars.ts.min()), "last": Ns(bars.ts.max())}
-    await conn.execute(KEEP_SUPERSEDED.encode(), span)
-    await conn.execute(REVISE.encode(), span)
 
 
 async def _put_contexts(conn: Conn, contexts: Sequence[ContextRow]) -> None:

@@ -64,7 +64,7 @@ def test_every_option_says_what_it_does():
 def test_the_commands_of_the_issue_are_there():
     names = {" ".join(path) for path, _ in commands()}
     assert names >= {"up", "check", "simulate", "config show", "config check", "anomalies", "tail", "bench", "version"}
-    assert names >= {"db migrate", "db size", "replay"}
+    assert names >= {"db migrate", "db size", "replay", "backfill"}
 
 
 def test_no_arguments_is_help(tapewatch):
@@ -92,6 +92,9 @@ def test_no_arguments_is_help(tapewatch):
         (["simulate", "--source", "/no/such/folder"], 2, "--source: expected 'synthetic' or a folder"),
         (["simulate", "--fault", "nope=1"], 2, "nope"),
         (["config"], 2, "Missing command"),
+        (["backfill"], 2, "Missing option '--asset'"),
+        (["backfill", "--asset", "crypto", "--bar", "7m"], 2, "--bar"),
+        (["backfill", "--asset", "crypto"], 1, "POLYGON_API_KEY: expected a key, was none"),
     ],
 )
 def test_a_mistake_is_one_line_on_stderr(tapewatch, args, code, said):

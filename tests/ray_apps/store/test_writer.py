@@ -9,11 +9,12 @@ import psycopg
 import pytest
 
 from features.market.types import AssetClass, BarBatch
+from ray_apps.store.bars import rounds
 from ray_apps.store.copying import encode
 from ray_apps.store.errors import LeaseLostError, StoreUnavailableError
 from ray_apps.store.lease import Lease
 from ray_apps.store.rows import BarRows, ContextRow, OutboxRow, Position
-from ray_apps.store.writer import ShardWriter, rounds
+from ray_apps.store.writer import ShardWriter
 from tests.support.eventually import eventually
 from tests.support.postgres import query
 from tests.support.store import MINUTE, T0, anomaly, bars, episode
@@ -183,10 +184,10 @@ def test_a_revision_replaces_and_keeps_the_superseded_values(dsn: str) -> None:
         await w.commit(epoch=epoch, seq=1, bars=[bars([0, 1, 2])])
         await w.commit(epoch=epoch, seq=2, bars=[bars([1], close=7, recv=T0 + 9 * MINUTE), bars([0, 1, 2], 1)])
         await w.commit(epoch=epoch, seq=3, bars=[bars([1], close=8, trades=3, in_state=False)])
-        await w.commit(epoch=epoch, seq=4, bars=[bars([1], close=8, trades=3)])  # the same again: no revision
+        await w.commit(epoch=epoch, seq=4, bars=[bars([1], close=8, trades=3)])  # the same again, folded this time
 
     run(dsn, body)
-    assert stored(dsn)[:3] == [(0, 100, 500, None, 0, True), (1, 8, 500, 3, 2, False), (2, 100, 500, None, 0, True)]
+    assert stored(dsn)[:3] == [(0, 100, 500, None, 0, True), (1, 8, 500, 3, 2, True), (2, 100, 500, None, 0, True)]
     assert query(dsn, "SELECT series_id, close, revision, in_state FROM bar_revisions ORDER BY revision") == [
         (1, 100, 0, True),
         (1, 7, 1, True),

@@ -1,0 +1,178 @@
+"""What a plan allows, by what the vendor answers; and which span is then asked for."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import pytest
+
+from features.market.types import NS_PER_S, AssetClass
+from ray_apps.errors import UsageError
+from ray_apps.ingest import wanted
+from ray_apps.ingest.allowed import DAY_NS, SETTLED_NS, Allowed, ask, day_start, oldest
+from ray_apps.ingest.calls import Calls
+from ray_apps.ingest.plan import HistoryPlan
+from ray_apps.ingest.tiers import Tier
+from ray_apps.ingest.verdict import KeyRefusedError, NotInPlanError
+from ray_apps.ingest.wanted import Asked, Kept
+from tests.ray_apps.simulator.client import START, instant, running
+from tests.support.http_server import ScriptedHttp, answer
+from tests.support.past import plan
+
+T = TypeVar("T")
+STOCKS, CRYPTO = AssetClass.STOCKS, AssetClass.CRYPTO
+DELAY_NS = 900 * NS_PER_S
+
+
+async def using(made: HistoryPlan, body: Callable[[Calls], Awaitable[T]]) -> T:
+    calls = Calls(made)
+    try:
+        async with asyncio.timeout(30):
+            return await body(calls)
+    finally:
+        await calls.close()
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("configured", [Tier.BASIC, Tier.ADVANCED])
+@pytest.mark.parametrize(
+    ("key", "asset_class", "answer", "newest", "per_minute"),
+    [
+        ("sim-advanced", STOCKS, "real-time", START, None),
+        ("sim-starter", STOCKS, "delayed", START - DELAY_NS, None),
+        ("sim-starter", CRYPTO, "real-time", START, None),
+        ("sim-basic", STOCKS, "end of day", instant("2026-09-15T04:00"), 5),
+        ("sim-basic", CRYPTO, "end of day", instant("2026-09-15T00:00"), 5),
+    ],
+)
+def test_the_vendors_answer_counts_not_the_configured_tier(
+    dsn: str, configured: Tier, key: str, asset_class: AssetClass, answer: str, newest: int, per_minute: int | None
+) -> None:
+    async def main() -> tuple[Allowed, int | None, int]:
+        async with running(assets=(STOCKS, CRYPTO)) as sim:
+            made = plan(sim.rest, dsn, configured, api_key=f"{key}-{configured}-{asset_class}", asset_class=asset_class)
+
+            async def body(calls: Calls) -> tuple[Allowed, int | None, int]:
+                found = await ask(calls, now_ns=0)  # the simulator's clock is its own
+                return found, calls.rate.calls_per_minute, calls.n_calls
+
+            return await using(made, body)
+
+    found, rate, n_calls = asyncio.run(main())
+    assert (found.answer, found.now_ns, found.newest_ns) == (answer, START, newest)
+    assert found.settled_ns == min(newest, START - SETTLED_NS) if per_minute else newest - SETTLED_NS
+    assert found.calls_per_minute == rate == per_minute
+    assert n_calls == 2
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(("tier", "answer", "newest"), [
+    (Tier.ADVANCED, "not answered", START), (Tier.STARTER, "not answered", START - DELAY_NS),
+    (Tier.BASIC, "not answered", instant("2026-09-15T04:00")),
+])  # fmt: skip
+def test_without_an_answer_the_configured_tier_counts(dsn: str, tier: Tier, answer: str, newest: int) -> None:
+    async def main() -> Allowed:
+        async with running(assets=(STOCKS,), faults={"rest_error": 500}) as sim:
+            made = plan(sim.rest, dsn, tier, asset_class=STOCKS, tries=1, api_key=f"sim-{tier}-silent")
+            return await using(made, lambda calls: ask(calls, START))
+
+    found = asyncio.run(main())
+    assert (found.answer, found.newest_ns) == (answer, newest)
+    assert (found.calls_per_minute == 5) == (tier is Tier.BASIC)
+
+
+@pytest.mark.integration
+def test_the_age_limit_is_found_by_asking() -> None:
+    async def main() -> list[tuple[int, int]]:
+        async with running(assets=(STOCKS,)) as sim:
+
+            async def body(calls: Calls) -> list[tuple[int, int]]:
+                found = []
+                for days in (30, 4 * 365, 12 * 365):
+                    before = calls.n_calls
+                    at = await oldest(calls, START - days * DAY_NS, START)
+                    found.append(((START - at) // DAY_NS, calls.n_calls - before))
+                return found
+
+            return await using(plan(sim.rest, tier=Tier.STARTER, asset_class=STOCKS), body)
+
+    (recent, none), (kept, one), (limit, some) = asyncio.run(main())
+    assert (recent, none) == (30, 0)
+    assert (kept, one) == (4 * 365, 1)
+    assert limit == 5 * 365 - 1  # the plan's five years
+    assert 2 <= some <= 5
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("code", "body", "error"),
+    [
+        (401, b'{"error":"Unknown API Key"}', KeyRefusedError),
+        (403, b'{"message":"You are not entitled to this data."}', NotInPlanError),
+    ],
+)
+def test_a_key_or_market_that_is_refused_is_said(code: int, body: bytes, error: type[Exception]) -> None:
+    async def main() -> None:
+        async with ScriptedHttp(lambda *_: answer(body, code)) as server:
+            with pytest.raises(error):
+                await using(plan(server.url), lambda calls: ask(calls, START))
+
+    asyncio.run(main())
+
+
+def test_a_day_starts_at_the_markets_midnight() -> None:
+    for at, start in [
+        ("2026-09-15T03:59", "2026-09-14T04:00"), ("2026-09-15T04:00", "2026-09-15T04:00"),
+        ("2026-11-01T12:00", "2026-11-01T04:00"), ("2026-11-02T04:59", "2026-11-01T04:00"),
+        ("2026-11-02T05:00", "2026-11-02T05:00"), ("2026-03-08T23:00", "2026-03-08T05:00"),
+    ]:  # fmt: skip
+        assert day_start(STOCKS, instant(at)) == instant(start), at
+    assert day_start(CRYPTO, instant("2026-09-15T03:59")) == instant("2026-09-15T00:00")
+
+
+NOW = instant("2026-09-15T15:07") + 30 * NS_PER_S
+
+
+def allowed(asset_class: AssetClass = CRYPTO, newest_ns: int = NOW) -> Allowed:
+    return Allowed(asset_class, "real-time", NOW, newest_ns, newest_ns - SETTLED_NS, None)
+
+
+@pytest.mark.parametrize(
+    ("asset_class", "bar_s", "end"),
+    [
+        (CRYPTO, 1, "2026-09-15T15:07:30"), (CRYPTO, 60, "2026-09-15T15:07"), (CRYPTO, 300, "2026-09-15T15:05"),
+        (CRYPTO, 3_600, "2026-09-15T15:00"), (CRYPTO, 86_400, "2026-09-15T00:00"),
+        (STOCKS, 86_400, "2026-09-15T04:00"), (AssetClass.FUTURES, 86_400, "2026-09-14T04:00"),
+    ],
+)  # fmt: skip
+def test_only_windows_that_are_over_are_asked_for(asset_class: AssetClass, bar_s: int, end: str) -> None:
+    assert wanted.until(Asked(), allowed(asset_class), bar_s) == instant(end)
+
+
+def test_the_end_may_be_earlier_and_not_in_the_future() -> None:
+    assert wanted.until(Asked(to_ns=instant("2026-09-01T10:04")), allowed(), 300) == instant("2026-09-01T10:00")
+    late = allowed(newest_ns=instant("2026-09-15T00:00"))  # the plan ends with yesterday
+    assert wanted.until(Asked(to_ns=NOW), late, 60) == instant("2026-09-15T00:00")
+    with pytest.raises(UsageError, match=r"--to: expected no later than now, 2026-09-15 15:07 UTC .* was 2026-09-16"):
+        wanted.until(Asked(to_ns=instant("2026-09-16T00:00")), allowed(), 60)
+
+
+def test_the_beginning_is_what_the_store_keeps() -> None:
+    end = instant("2026-09-15T15:07")
+    assert wanted.since(Asked(), Kept(30), end) == instant("2026-08-17T00:00")
+    assert wanted.since(Asked(), Kept(30), instant("2026-09-15T00:00")) == instant("2026-08-16T00:00")
+    newer = Kept(30, newest_ns=instant("2026-09-20T10:00"))  # retention counts from the newest bar there is
+    assert wanted.since(Asked(), newer, end) == instant("2026-08-22T00:00")
+    assert wanted.since(Asked(from_ns=end - 1), Kept(30), end) == end - 1
+    with pytest.raises(UsageError, match=r"expected 2026-08-17 00:00 UTC or later.*30 days.*was 2026-08-16.*retention"):
+        wanted.since(Asked(from_ns=instant("2026-08-16T23:59")), Kept(30), end)
+    with pytest.raises(UsageError, match="expected before 2026-09-15 15:07 UTC"):
+        wanted.since(Asked(from_ns=end), Kept(30), end)
+
+
+def test_estimates_are_bounds() -> None:
+    week = wanted.Span(0, 7 * DAY_NS)
+    assert wanted.n_bars(CRYPTO, week, 60) == 7 * 1_440
+    assert wanted.n_bars(AssetClass.FOREX, week, 60) == 5 * 1_440
+    assert wanted.n_bars(STOCKS, week, 86_400) == 5
+    assert wanted.n_calls(wanted.Span(0, 1), 60, 50_000) == 1
