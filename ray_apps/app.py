@@ -62,6 +62,7 @@ class Ground:
     redis_url: str
     start: Start
     feeds: dict[AssetClass, FeedConfig]
+    rest: str | None
 
 
 class Up:
@@ -80,6 +81,7 @@ class Up:
         self.desk: Any = None
         self.n_lines = 0
         self.ground: Ground | None = None
+        self.rest: str | None = None
         self.run_id = secrets.token_hex(8)
         self.is_gateway_up = False
         self.is_scorer_up = False
@@ -125,7 +127,9 @@ class Up:
             for a in ground.feeds
         })  # fmt: skip
         for asset_class, feed in ground.feeds.items():
-            plan = plans.feed_plan(settings, feed, dsn, self._warm(ground.start), self._activity(asset_class))
+            plan = plans.feed_plan(
+                settings, feed, dsn, self._warm(ground.start), self._activity(asset_class), ground.rest
+            )
             self.feeds[asset_class] = actors.remote_feed(plan)
             self.feeds[asset_class].start.remote(detection_config(settings, asset_class))
         self.ground = ground
@@ -139,7 +143,7 @@ class Up:
         feeds = self._feeds(stack, start)
         if not feeds:
             raise UsageError("expected a plan with live data, was none: see `tapewatch check`")
-        return Ground(dsn, redis_url, start, feeds)
+        return Ground(dsn, redis_url, start, feeds, self.rest)
 
     def _feeds(self, stack: Stack, start: Start) -> dict[AssetClass, FeedConfig]:
         settings, source = self.settings, self.options.source
@@ -153,6 +157,7 @@ class Up:
         log = settings.data_dir / "logs" / "simulator.log"
         simulator = self._step("simulator", lambda: stack.simulator(arguments, log), f"see {log}")
         self.screen.where("simulator", f"ws://{simulator.ws}  http://{simulator.rest}")
+        self.rest = simulator.rest
         classes = settings.assets if source == "synthetic" else settings.assets[:1]
         return {a: plans.simulated_feed(settings, a, simulator.ws, self.options.speed) for a in classes}
 

@@ -80,8 +80,10 @@ def _names(settings: Settings, asset_class: AssetClass) -> tuple[str, ...]:
     return tuple(name.removeprefix(f"{asset_class}:") for name in listed)
 
 
-def feed_plan(settings: Settings, feed: FeedConfig, dsn: str, warm: WarmPlan | None, activity: str) -> FeedPlan:
-    """Give all a feed's process needs."""
+def feed_plan(
+    settings: Settings, feed: FeedConfig, dsn: str, warm: WarmPlan | None, activity: str, rest: str | None = None
+) -> FeedPlan:
+    """Give all a feed's process needs; `rest` is the simulator's REST side (host:port)."""
     return FeedPlan(
         feed=feed,
         host=feed.url.split("/")[2],
@@ -96,6 +98,7 @@ def feed_plan(settings: Settings, feed: FeedConfig, dsn: str, warm: WarmPlan | N
         checkpoint_s=settings.checkpoint_s,
         warm=warm,
         sessions=_sessions(feed.asset_class) if feed.is_live else None,
+        history=history_plan(settings, feed.asset_class, dsn, rest),
         recording=_recording(settings),
         versions=_versions(),
     )

@@ -65,14 +65,15 @@ def settle(stamps: I64, volume: F64, vwap: F64, trades: F64, mean_size: F64) -> 
     """Bring what the venue said into our terms, in place, ``[N]`` each.
 
     Stamps become ns. A vwap of 0 becomes absent: a window in which nothing counted has no mean price. Trades
-    not said become volume by mean size where there is one (crypto always sends 0).
+    not said become volume by mean size where there is one (crypto always sends 0), to the next whole number: that is
+    what REST says of the same window later.
     """
     for i in range(stamps.shape[0]):
         stamps[i] = to_ns(stamps[i])
         if vwap[i] == 0.0:
             vwap[i] = np.nan
         if np.isnan(trades[i]) and mean_size[i] > 0.0:
-            trades[i] = volume[i] / mean_size[i]
+            trades[i] = max(1.0, np.rint(volume[i] / mean_size[i]))
 
 
 # Why a bar cannot be used, by the kernel's code; the first that applies is the one counted.

@@ -27,6 +27,8 @@ class FeedConfig:
         The source's clock, see `FeedClock`.
     newest_ns
         Newest window end known from an earlier run: the first bar after it closes the hole between. 0: none.
+    dark_s
+        Seconds since the earlier run's last sign of life.
     silence_s
         Seconds without a frame, inside a session, after which the connection is taken for dead.
     open_timeout_s, hello_timeout_s, auth_timeout_s, ack_timeout_s, close_timeout_s
@@ -61,6 +63,7 @@ class FeedConfig:
     delay_s: float = 0.0
     is_live: bool = False
     newest_ns: int = 0
+    dark_s: float = 0.0
     silence_s: float = 90.0
     open_timeout_s: float = 10.0
     hello_timeout_s: float = 5.0

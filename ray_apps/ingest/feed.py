@@ -73,7 +73,7 @@ class Feed:
         self._limits = config.limits
         self._frames = FrameQueue(config.queue_frames, config.queue_bytes)
         self._bars = BarQueue(config.queue_bars)
-        self._holes = Holes(config.newest_ns)
+        self._holes = Holes(config.newest_ns, config.dark_s)
         self._stats = FeedStats()
         self._link = Link(
             config,
@@ -141,13 +141,14 @@ class Feed:
 
     async def _parse_all(self) -> None:
         """Turn frames into queued bars, noting what is lost between them."""
-        session = 0
+        session, blind_s = 0, 0.0
         while True:
             frame, lost = await self._frames.get()
             if lost:
                 self._holes.lose("shed_frames", lost)
             if session not in (0, frame.session):
-                self._holes.lose("reconnect")
+                self._holes.lose("reconnect", blind_s=self._link.blind_s - blind_s)
+            blind_s = self._link.blind_s
             session = frame.session
             now_ns = self.clock.now_ns()
             parsed = parse(frame.data, self._table, now_ns, frame.recv_ns, self._limits)

@@ -90,7 +90,7 @@ class History:
             yield Page(symbol, Span(at, end), bars.take((bars.ts >= at) & (bars.ts < to_ns)), errors)
             at = end
 
-    async def many(self, symbols: Iterable[str], bar_s: int, from_ns: int, to_ns: int) -> AsyncIterator[Page]:
+    async def many(self, symbols: Iterable[str], bar_s: int, from_ns: int, to_ns: int) -> AsyncGenerator[Page, None]:
         """Give the bars of many symbols in one span, several symbols in flight, each in time order.
 
         At most one page a symbol in flight is held. A symbol the vendor does not give ends with a page that says

@@ -15,23 +15,25 @@ class Holes:
     ----------
     newest_ns
         Newest window end known from an earlier run, 0 for none.
+    dark_s
+        Seconds since that run's last sign of life.
     """
 
-    def __init__(self, newest_ns: int = 0) -> None:
+    def __init__(self, newest_ns: int = 0, dark_s: float = 0.0) -> None:
         self.newest_ns = newest_ns
         self._open: list[Hole] = []
         if newest_ns:
-            self.lose("restart")
+            self.lose("restart", blind_s=dark_s)
 
-    def lose(self, cause: str, count: int = 0) -> None:
+    def lose(self, cause: str, count: int = 0, blind_s: float = 0.0) -> None:
         """Open a hole at the newest window known, or widen it; before the first bar only a counted loss is one."""
         if not (self.newest_ns or count):
             return
         for i, hole in enumerate(self._open):
             if (hole.cause, hole.from_ns) == (cause, self.newest_ns):
-                self._open[i] = replace(hole, count=hole.count + count)
+                self._open[i] = replace(hole, count=hole.count + count, blind_s=hole.blind_s + blind_s)
                 return
-        self._open.append(Hole(cause, self.newest_ns, self.newest_ns, count))
+        self._open.append(Hole(cause, self.newest_ns, self.newest_ns, count, blind_s=blind_s))
 
     def forget(self) -> None:
         """Start afresh: what was taken for the newest window was wrong."""

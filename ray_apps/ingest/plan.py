@@ -28,7 +28,8 @@ class FeedPlan:
     """One asset class's feed: where it reads, what it writes, who else may take over.
 
     `sessions` are the exchange's days of a live market; silence outside them is fine. None: always open.
-    `warm_days` of stored bars make the norms of a start without a checkpoint.
+    `warm_days` of stored bars make the norms of a start without a checkpoint. `history` fills the holes of the stream;
+    None where the source has none.
     """
 
     feed: FeedConfig
@@ -45,6 +46,7 @@ class FeedPlan:
     warm: WarmPlan | None = None
     sessions: Sessions | None = None
     warm_days: int = 7
+    history: "HistoryPlan | None" = None
     recording: RecordingPlan | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
 

@@ -5,6 +5,7 @@ Whoever holds the lease reads; a second replica waits as a warm spare and takes 
 
 import asyncio
 import gc
+import itertools
 import logging
 import time
 from collections import deque
@@ -15,10 +16,11 @@ from typing import TypeVar
 
 from features.decisions.config import DetectionConfig
 from features.market.calendar import is_trading
-from features.market.types import NS_PER_S, BarBatch, SlotTable
+from features.market.types import NS_PER_S, BarBatch, Hole, SlotTable
 from features.stages.context import Contexts
-from ray_apps.ingest.events import Delivery, EventKind, FeedEvent, FeedStats
+from ray_apps.ingest.events import Delivery, EventKind, FeedEvent, FeedStats, Flush
 from ray_apps.ingest.feed import Feed
+from ray_apps.ingest.fill import Filler
 from ray_apps.ingest.journal import Journal
 from ray_apps.ingest.plan import FeedPlan
 from ray_apps.ingest.prepare import Preparation, Shards
@@ -29,7 +31,7 @@ from ray_apps.shards.routing import Router
 from ray_apps.store import checkpoints, recording, series
 from ray_apps.store.connect import Pool
 from ray_apps.store.errors import LeaseLostError, StoreUnavailableError
-from ray_apps.store.feeds import FeedRow, put_feed
+from ray_apps.store.feeds import FeedRow, heard_of, put_feed
 from ray_apps.store.lease import Lease
 from ray_apps.store.recording import Head
 
@@ -68,7 +70,10 @@ class FeedService:
         self._is_ready = asyncio.Event()
         self._preparation: Preparation | None = None
         self._stored_end_ns = 0
+        self._dark_s = 0.0
         self._last_byte_s = 0.0
+        lengths = plan.feed.bar_lengths
+        self._filler = Filler(plan.history, self._table, lengths, self._in_session) if plan.history else None
         self._journal = Journal(plan.recording, self._say) if plan.recording else None
 
     async def run(self) -> None:
@@ -129,8 +134,8 @@ class FeedService:
         self._phase = "warming"
         await self._load_table()
         async with asyncio.TaskGroup() as group:
-            self._feed = Feed(replace(self.plan.feed, newest_ns=self._stored_end_ns), self._deliver, self._table,
-                              self._event, self._in_session, journal=self._journal)  # fmt: skip
+            feed = replace(self.plan.feed, newest_ns=self._stored_end_ns, dark_s=self._dark_s)
+            self._feed = Feed(feed, self._deliver, self._table, self._event, self._in_session, journal=self._journal)
             tasks = [group.create_task(self._renew()), group.create_task(self._report())]
             reading = group.create_task(self._feed.run())
             watch = await self._unless_stopped(group.create_task(self._prepare()))
@@ -166,6 +171,8 @@ class FeedService:
             for s in await series.load(conn, self.plan.asset_class):
                 self._table.slot(s.symbol, s.bar_s)
             self._stored_end_ns = await series.newest_end(conn, self.plan.asset_class)
+            heard_ns = await heard_of(conn, self.plan.asset_class)
+        self._dark_s = (time.time_ns() - heard_ns) / NS_PER_S if heard_ns else 0.0
         self._registered = len(self._table)
 
     async def _unless_stopped(self, task: asyncio.Task[T]) -> T | None:
@@ -228,7 +235,28 @@ class FeedService:
             await self._register()
         for batch in delivery.batches:
             self._remember(batch)
-        await self._watch.deliver(delivery.items)
+        for is_hole, run in itertools.groupby(delivery.items, lambda i: isinstance(i, Hole)):
+            items = list(run)
+            if is_hole:
+                for hole in items:
+                    assert isinstance(hole, Hole)
+                    await self._watch.deliver(await self._filled(hole, self._watch))
+            else:
+                await self._watch.deliver(items)
+
+    async def _filled(self, hole: Hole, watch: MarketWatch) -> list[Flush | Hole]:
+        """Give a hole as the stages are to take it: with the bars history has of it, where it has them."""
+        if self._filler is None:
+            return [hole]
+        self.detail = f"filling a hole of {(hole.to_ns - hole.from_ns) / NS_PER_S:.0f} s by history"
+        filling = await self._filler.fill(hole, watch.stream)
+        self.detail = filling.missing
+        told: list[Flush | Hole] = [replace(hole, is_filled=True, count=filling.n_bars)]
+        told += [Flush((batch,)) for batch in filling.batches]
+        if filling.missing:
+            LOG.warning("hole not filled: %s", filling.missing)
+            told.append(replace(hole, cause=f"{hole.cause}, not all given"))
+        return told
 
     def _remember(self, batch: BarBatch) -> None:
         """Keep the last bars for people to see; a bounded number per batch, whatever its size."""
@@ -339,4 +367,6 @@ class FeedService:
                 await self._lease.release()
         if self._journal is not None:
             self._journal.end()
+        if self._filler is not None:
+            await self._filler.close()
         await self._pool.close()

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ray_apps.store.connect import Conn, Ns, ns
+from ray_apps.store.connect import Conn, Ns, fetch, ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +72,9 @@ async def put_gaps(conn: Conn, rows: Sequence[GapRow]) -> None:
                 row.blind_s,
             ),
         )
+
+
+async def heard_of(conn: Conn, asset_class: str) -> int:
+    """Give when the feed of a class last reported, UTC ns; 0 where it never did."""
+    rows = await fetch(conn, "SELECT updated_at FROM feeds WHERE asset_class = %s", (asset_class,))
+    return int(rows[0][0]) if rows else 0

@@ -12,7 +12,7 @@ from features.market.types import AssetClass
 from features.stages.context import Contexts
 from ray_apps.ingest.config import FeedConfig
 from ray_apps.ingest.journal import RecordingPlan
-from ray_apps.ingest.plan import FeedPlan, WarmPlan
+from ray_apps.ingest.plan import FeedPlan, HistoryPlan, WarmPlan
 from ray_apps.ingest.service import FeedService
 from ray_apps.scoring.shadow import Shadow
 from ray_apps.shards import recovery
@@ -76,7 +76,7 @@ class Live:
 def plans(
     asset_class: AssetClass, ws: str, dsn: str, folder: Path, *, n_shards: int = 1, speed: float = 60.0,
     warm: WarmPlan | None = None, holder: str = "test", detection: DetectionConfig | None = None,
-    key: str = "sim-advanced", recording: RecordingPlan | None = None,
+    key: str = "sim-advanced", recording: RecordingPlan | None = None, history: HistoryPlan | None = None,
 ) -> tuple[FeedPlan, list[ShardConfig]]:  # fmt: skip
     """Give a feed's plan and its shards' configs."""
     chosen = detection or DetectionConfig()
@@ -96,6 +96,7 @@ def plans(
         3_600.0,
         warm,
         recording=recording,
+        history=history,
     )
     shard = ShardConfig(asset_class, 0, n_shards, 60, asset_class.activity, dsn, folder, chosen, {"test": "1"})
     return plan, [replace(shard, shard=i) for i in range(n_shards)]
