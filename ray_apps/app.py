@@ -82,6 +82,7 @@ class Up:
         self.n_lines = 0
         self.ground: Ground | None = None
         self.rest: str | None = None
+        self.trouble = ""
         self.run_id = secrets.token_hex(8)
         self.is_gateway_up = False
         self.is_scorer_up = False
@@ -234,8 +235,11 @@ class Up:
         try:
             for name in stack.mend():
                 self.screen.where(name, "had died, started again")
-        except LocalError as e:
-            self.screen.where("local", str(e))
+            self.trouble = ""
+        except (LocalError, OSError) as e:  # a disk without room, say: tried again, told of once
+            if str(e) != self.trouble:
+                self.screen.where("local", str(e))
+            self.trouble = str(e)
 
     def _reload(self) -> None:
         """Bring a changed config file to the actors."""

@@ -30,6 +30,7 @@ from ray_apps.local.process import (
 USER = "tapewatch"
 DATABASE = "tapewatch"
 START_TIMEOUT_S = 60.0
+START_TRIES, RETRY_S = 10, 0.3
 """Crash recovery replays at most `max_wal_size` of log; a laptop does that in well under a minute."""
 
 TUNING = {
@@ -80,6 +81,7 @@ class LocalPostgres:
         self._lock = FolderLock(self._home / "lock")
         self._account: Account | None = None
         self._child: Child | None = None
+        self._is_wanted = False
         self._port = 0
 
     @property
@@ -105,6 +107,7 @@ class LocalPostgres:
             self._stop_orphan()
             self._start()
             self._create_database()
+            self._is_wanted = True
         except BaseException:
             self.stop()
             raise
@@ -112,15 +115,17 @@ class LocalPostgres:
 
     def mend(self) -> bool:
         """Start the server again where it died, at the same address; say whether it had."""
-        if self._child is None or self._child.is_running():
+        if not self._is_wanted or (self._child is not None and self._child.is_running()):
             return False
-        self._child.stop()
+        if self._child is not None:
+            self._child.stop()
         self._stop_orphan()
         self._start()
         return True
 
     def stop(self) -> None:
         """Stop the server, waiting for its last checkpoint; harmless when it is not running."""
+        self._is_wanted = False
         try:
             if self._child is not None:
                 self._child.stop()
@@ -187,7 +192,7 @@ class LocalPostgres:
         pid_file.write_text("\n".join([str(os.getpid()), *others, ""]), encoding="utf-8")
 
     def _start(self) -> None:
-        for attempt in range(5):
+        for attempt in range(START_TRIES):
             self._port = remembered_port(self._home / "port")
             options = [x for k, v in {**TUNING, "port": str(self._port)}.items() for x in ("-c", f"{k}={v}")]
             argv = [str(binaries() / "postgres"), "-D", str(self._data), *options]
@@ -198,9 +203,10 @@ class LocalPostgres:
             self._child.stop()
             self._child = None
             # Two starts can choose one port; a killed server's children need a moment to see that it is gone.
-            if attempt == 4 or not any(x in said for x in ("could not bind", "Address already", "still in use")):
+            is_passing = any(x in said for x in ("could not bind", "Address already", "still in use"))
+            if attempt == START_TRIES - 1 or not is_passing:
                 raise LocalError(f"expected PostgreSQL to start in {self._data}, was an exit: {said}")
-            time.sleep(0.2)
+            time.sleep(RETRY_S)
 
     def _wait_ready(self, child: Child) -> bool:
         deadline = time.monotonic() + START_TIMEOUT_S

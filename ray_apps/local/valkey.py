@@ -43,6 +43,7 @@ class LocalValkey:
         self._home = (data_dir / "valkey").absolute()
         self._lock = FolderLock(self._home / "lock")
         self._child: Child | None = None
+        self._is_wanted = False
         self._port = 0
         self._password = ""
 
@@ -63,6 +64,7 @@ class LocalValkey:
         try:
             self._stop_orphan()
             self._start()
+            self._is_wanted = True
         except BaseException:
             self.stop()
             raise
@@ -70,14 +72,16 @@ class LocalValkey:
 
     def mend(self) -> bool:
         """Start the server again where it died, at the same address; say whether it had."""
-        if self._child is None or self._child.is_running():
+        if not self._is_wanted or (self._child is not None and self._child.is_running()):
             return False
-        self._child.stop()
+        if self._child is not None:
+            self._child.stop()
         self._start()
         return True
 
     def stop(self) -> None:
         """Stop the server after it has saved; harmless when it is not running."""
+        self._is_wanted = False
         try:
             if self._child is not None:
                 self._child.stop(10.0)

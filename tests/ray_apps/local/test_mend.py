@@ -37,3 +37,17 @@ def test_a_killed_cache_comes_back_with_its_password() -> None:
         assert server.url == url
         with redis.Redis.from_url(url) as client:
             assert client.ping()
+
+
+@pytest.mark.parametrize("kind", [LocalPostgres, LocalValkey])
+def test_a_start_that_fails_is_tried_again(kind: type[LocalPostgres | LocalValkey]) -> None:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, kind(Path(folder)) as server:
+        home = next(Path(folder).iterdir())
+        (home / "log").rename(home / "log.aside")
+        (home / "log").mkdir()  # a server that cannot write its log does not start
+        os.kill(server.pid, signal.SIGKILL)
+        with pytest.raises(OSError, match="Is a directory"):
+            eventually_sync(server.mend, 30)
+        (home / "log").rmdir()
+        eventually_sync(server.mend, 30)
+        assert server.pid
