@@ -190,8 +190,7 @@ def test_names_come_in_pages_without_the_vendors_links() -> None:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("body", ["json", "empty", "html"])
-@pytest.mark.parametrize("code", [500, 503, 429])
+@pytest.mark.parametrize(("code", "body"), [(500, "empty"), (502, "html"), (429, "json"), (429, "empty")])
 def test_a_bad_moment_is_waited_for(code: int, body: str) -> None:
     async def test(sim: Running, history: History) -> None:
         asking = asyncio.create_task(last_hour(history))
