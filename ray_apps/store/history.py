@@ -70,12 +70,11 @@ class HistoryWriter:
         """
         try:
             with unavailable("store history"):
-                async with asyncio.timeout(WRITE_TIMEOUT_S):
-                    try:
-                        return await self._write(stretches, settled_ns)
-                    except errors.CheckViolation:  # retention dropped a day that is written again
-                        self._days.clear()
-                        return await self._write(stretches, settled_ns)
+                try:
+                    return await self._write(stretches, settled_ns)
+                except errors.CheckViolation:  # retention dropped a day that is written again
+                    self._days.clear()
+                    return await self._write(stretches, settled_ns)
         except BaseException:
             await self.close()
             raise
@@ -104,8 +103,9 @@ class HistoryWriter:
             await partitions.ensure(conn, days)
             self._days |= days
         is_settled = rows.ts < settled_ns
-        done = await self._settled(conn, rows.take(is_settled), [_until(s, settled_ns) for s in stretches])
-        added = await self._open(conn, rows.take(~is_settled))
+        async with asyncio.timeout(WRITE_TIMEOUT_S):
+            done = await self._settled(conn, rows.take(is_settled), [_until(s, settled_ns) for s in stretches])
+            added = await self._open(conn, rows.take(~is_settled))
         return [_written(len(s.bars), i, done, added) for s, i in zip(stretches, ids, strict=True)]
 
     async def _slots_of(self, conn: Conn, wanted: list[tuple[str, int]]) -> dict[tuple[str, int], int]:

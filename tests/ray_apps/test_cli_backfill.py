@@ -83,7 +83,7 @@ def test_all_symbols_and_all_that_is_kept(play: Any, dsn: str, monkeypatch: pyte
         monkeypatch.setenv("TAPEWATCH_RETENTION_DAYS", "2")
         monkeypatch.setenv("TAPEWATCH_UNIVERSE__SYMBOLS__CRYPTO", "BTC-USD")
         code, out, err = await tapewatch("--asset", "crypto", "--all", "--bar", "1h")
-        assert (code, err) == (0, "from 2026-09-14 00:00 UTC: retention_days is 2\n")
+        assert (code, err) == (0, "from 2026-09-14 00:00 UTC: the store keeps 2 days (retention_days)\n")
         assert "4 symbols: 156 bars new" in out
         one = await tapewatch.record("--asset", "crypto", "--bar", "1d")  # the configured one; today is not over
         assert [(s["symbol"], s["new"], s["from"]) for s in one["symbols"]] == [("BTC-USD", 1, "2026-09-14 00:00 UTC")]

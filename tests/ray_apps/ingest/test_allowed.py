@@ -165,6 +165,9 @@ def test_the_beginning_is_what_the_store_keeps() -> None:
     assert wanted.since(Asked(from_ns=end - 1), Kept(30), end) == end - 1
     with pytest.raises(UsageError, match=r"expected 2026-08-17 00:00 UTC or later.*30 days.*was 2026-08-16.*retention"):
         wanted.since(Asked(from_ns=instant("2026-08-16T23:59")), Kept(30), end)
+    assert wanted.since(Asked(), Kept(36_500), end) == instant("2018-06-30T00:00")
+    with pytest.raises(UsageError, match=r"expected 2018-06-30 00:00 UTC or later, for the store holds 3000 days, was"):
+        wanted.since(Asked(from_ns=instant("2018-06-29T00:00")), Kept(36_500), end)
     with pytest.raises(UsageError, match="expected before 2026-09-15 15:07 UTC"):
         wanted.since(Asked(from_ns=end), Kept(30), end)
 
