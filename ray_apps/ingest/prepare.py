@@ -18,6 +18,7 @@ from features.stages.market import Market
 from features.stages.market_stream import MarketStream
 from features.state import DAY_S, SeriesShape
 from ray_apps.ingest import warm
+from ray_apps.ingest.past import Past
 from ray_apps.ingest.plan import FeedPlan
 from ray_apps.shards.messages import Ack, Message, Opened
 from ray_apps.shards.recovery import LATE_NS, holes_since, stored
@@ -57,14 +58,16 @@ class Preparation:
     """One start of a feed; `progress` says in a person's words how far it is."""
 
     def __init__(
-        self, plan: FeedPlan, pool: Pool, table: SlotTable, shards: Shards, register: Callable[[], Awaitable[None]]
-    ) -> None:
+        self, plan: FeedPlan, pool: Pool, table: SlotTable, shards: Shards, register: Callable[[], Awaitable[None]],
+        past: Past,
+    ) -> None:  # fmt: skip
         self.plan = plan
         self.progress = ""
         self._pool = pool
         self._table = table
         self._shards = shards
         self._register = register
+        self._past = past
 
     async def run(self) -> tuple[MarketStream, list[int]]:
         """Give the Market as of the stored bars, and the newest message each shard has applied."""
@@ -84,6 +87,7 @@ class Preparation:
         return stream, list(seqs)
 
     async def _from_history(self, stream: MarketStream) -> list[int]:
+        await self._past.fetch(self._tell)
         since = await self._oldest_needed()
         blocks = self._stored_blocks(since) if self.plan.warm is None else self._own_blocks()
         sending: asyncio.Task[None] | None = None
@@ -108,6 +112,9 @@ class Preparation:
         seqs = await asyncio.gather(*(self._shards.warmed(i, since) for i in shards))
         await self._fold_stored(stream, since)
         return list(seqs)
+
+    def _tell(self, progress: str) -> None:
+        self.progress = progress
 
     async def _send(self, part: BarBlock, ctx: Contexts, opened: tuple[Opened, ...]) -> None:
         await asyncio.gather(*(self._shards.warm(i, part, ctx, opened) for i in range(self.plan.n_shards)))

@@ -22,6 +22,7 @@ from ray_apps.ingest.events import Delivery, EventKind, FeedEvent, FeedStats, Fl
 from ray_apps.ingest.feed import Feed
 from ray_apps.ingest.fill import Filler
 from ray_apps.ingest.journal import Journal
+from ray_apps.ingest.past import Past
 from ray_apps.ingest.plan import FeedPlan
 from ray_apps.ingest.prepare import Preparation, Shards
 from ray_apps.ingest.receipts import Receipt, receipt
@@ -72,6 +73,7 @@ class FeedService:
         self._stored_end_ns = 0
         self._dark_s = 0.0
         self._last_byte_s = 0.0
+        self._past = Past(plan, self._pool)
         lengths = plan.feed.bar_lengths
         self._filler = Filler(plan.history, self._table, lengths, self._in_session) if plan.history else None
         self._journal = Journal(plan.recording, self._say) if plan.recording else None
@@ -167,6 +169,7 @@ class FeedService:
 
     async def _load_table(self) -> None:
         """Give the series their stored numbers, and see how far their bars go."""
+        await self._past.enroll()
         async with self._pool.connection() as conn:
             for s in await series.load(conn, self.plan.asset_class):
                 self._table.slot(s.symbol, s.bar_s)
@@ -188,9 +191,10 @@ class FeedService:
     async def _prepare(self) -> MarketWatch:
         """Bring Market and shards to where they stopped, or warm them from the past; as often as it takes."""
         while True:
-            self._preparation = Preparation(self.plan, self._pool, self._table, self.shards, self._register)
+            self._preparation = Preparation(self.plan, self._pool, self._table, self.shards, self._register, self._past)
             try:
                 stream, seqs = await self._preparation.run()
+                self.detail = self._past.trouble
                 break
             except StoreUnavailableError as e:
                 self.detail = str(e)

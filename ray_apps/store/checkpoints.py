@@ -73,6 +73,17 @@ async def save(
     return path
 
 
+async def exists(conn: Conn, *, stage: str, asset_class: str, shard: str) -> bool:
+    """Say whether there is a checkpoint of this version's state, readable or not."""
+    rows = await fetch(
+        conn,
+        "SELECT EXISTS (SELECT FROM checkpoints WHERE stage = %s AND asset_class = %s AND shard = %s "
+        "AND coalesce((position ->> 'version')::int, 1) = %s)",
+        (stage, asset_class, shard, STATE_VERSION),
+    )
+    return bool(rows[0][0])
+
+
 async def load(conn: Conn, folder: Path, *, stage: str, asset_class: str, shard: str) -> Checkpoint | None:
     """Give the newest readable checkpoint of this version's state, None when there is none."""
     rows = await fetch(

@@ -77,6 +77,7 @@ def plans(
     asset_class: AssetClass, ws: str, dsn: str, folder: Path, *, n_shards: int = 1, speed: float = 60.0,
     warm: WarmPlan | None = None, holder: str = "test", detection: DetectionConfig | None = None,
     key: str = "sim-advanced", recording: RecordingPlan | None = None, history: HistoryPlan | None = None,
+    warm_days: int = 7,
 ) -> tuple[FeedPlan, list[ShardConfig]]:  # fmt: skip
     """Give a feed's plan and its shards' configs."""
     chosen = detection or DetectionConfig()
@@ -97,6 +98,7 @@ def plans(
         warm,
         recording=recording,
         history=history,
+        warm_days=warm_days,
     )
     shard = ShardConfig(asset_class, 0, n_shards, 60, asset_class.activity, dsn, folder, chosen, {"test": "1"})
     return plan, [replace(shard, shard=i) for i in range(n_shards)]
