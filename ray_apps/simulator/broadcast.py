@@ -15,8 +15,9 @@ from ray_apps.simulator.clock import Clock
 from ray_apps.simulator.connection import SOCKET
 from ray_apps.simulator.delivery import Batch, deliveries
 from ray_apps.simulator.faults import Faults
-from ray_apps.simulator.sources import Bars, Source
+from ray_apps.simulator.sources import Bars
 from ray_apps.simulator.totals import Totals
+from ray_apps.simulator.truth import Truth
 from ray_apps.simulator.wire import encode
 from ray_apps.simulator.ws import Hub
 
@@ -39,7 +40,7 @@ class BurstReport(TypedDict):
 class Channel:
     """One class at one bar length on one host, and how far it has come."""
 
-    source: Source
+    source: Truth
     bar_s: int
     host: str
     delay_ns: int
@@ -72,7 +73,8 @@ class Channel:
         if self.ready is None or self.ready[0] != start_ns:
             bars = self.source.window(start_ns, self.bar_s)
             self.totals.add(start_ns, bars)
-            made = encode(self.source.asset_class, self.source.symbols, self.bar_s, bars, self.totals)
+            said = self.source.streamed(bars, self.bar_s)
+            made = encode(self.source.asset_class, self.source.symbols, self.bar_s, said, self.totals)
             self.ready = (start_ns, bars, made)
         return self.ready[1], self.ready[2]
 

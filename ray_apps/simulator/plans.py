@@ -59,14 +59,22 @@ KNOWN_TOPICS = {
 }
 
 
-def plan_name(key: str) -> str | None:
+def plan_name(key: str, asset_class: AssetClass) -> str | None:
     """Give the plan a simulator's key stands for; anything after it tells keys of one plan apart.
 
-    >>> plan_name("sim-starter"), plan_name("sim-advanced-2"), plan_name("secret")
+    `+class.plan` gives a class a plan of its own.
+
+    >>> stocks, indices = AssetClass.STOCKS, AssetClass.INDICES
+    >>> plan_name("sim-starter", stocks), plan_name("sim-advanced-2", stocks), plan_name("secret", stocks)
     ('starter', 'advanced', None)
+    >>> plan_name("sim-advanced+indices.basic", stocks), plan_name("sim-advanced+indices.basic", indices)
+    ('advanced', 'basic')
     """
-    parts = key.split("-")
-    return parts[1] if len(parts) >= 2 and parts[0] == "sim" and parts[1] in PLANS else None
+    whole, *own = key.split("+")
+    parts = whole.split("-")
+    if len(parts) < 2 or parts[0] != "sim" or parts[1] not in PLANS:
+        return None
+    return next((p for p in PLANS if f"{asset_class}.{p}" in own), parts[1])
 
 
 def plan(name: str, asset_class: AssetClass) -> Plan:

@@ -48,9 +48,9 @@ class _Request(msgspec.Struct):
 class Hub:
     """All clients. Classes without a source take subscriptions and stay silent."""
 
-    def __init__(self, symbols: dict[AssetClass, tuple[str, ...]], batch: int, faults: Callable[[], Faults]) -> None:
+    def __init__(self, symbols: dict[AssetClass, tuple[str, ...]], faults: Callable[[], Faults]) -> None:
         self._rows = {c: {name: i for i, name in enumerate(names)} for c, names in symbols.items()}
-        self._batch, self._faults = batch, faults
+        self._faults = faults
         self.connections: set[Connection] = set()
         self._garbage = random.Random(7)  # noqa: S311  (a fault's timing, not a secret)
         self._changed = asyncio.Event()
@@ -142,7 +142,7 @@ class Hub:
 
     def _frames(self, events: Sequence[bytes], faults: Faults) -> list[bytes]:
         limit = 2**30 if faults.oversize else MAX_FRAME_BYTES
-        made = frames(events, len(events) or 1 if faults.oversize else self._batch, limit)
+        made = frames(events, len(events) or 1 if faults.oversize else faults.batch, limit)
         if faults.oversize:
             # Blanks are JSON too: the frame is as good as any, only too large.
             made = [frame[:-1] + _OVERSIZE_PAD + b"]" for frame in made]
@@ -198,7 +198,7 @@ class Hub:
             connection.say(AUTH_TIMEOUT)
             connection.drop("1008")
             return b""
-        name = plan_name(key)
+        name = plan_name(key, connection.asset_class)
         if name is None:
             return AUTH_FAILED
         found = plan(name, connection.asset_class)

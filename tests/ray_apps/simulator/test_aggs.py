@@ -7,7 +7,7 @@ from features.market.types import AssetClass
 from features.synthetic.schedule import InjectedTape
 from features.synthetic.tape import Tape, TapeConfig
 from ray_apps.simulator import aggs
-from ray_apps.simulator.sources import SyntheticSource
+from ray_apps.simulator.synthetic import SyntheticSource
 from tests.ray_apps.simulator.client import instant
 
 STOCKS, CRYPTO = (SyntheticSource(InjectedTape(Tape(TapeConfig(c, 2)))) for c in (AssetClass.STOCKS, AssetClass.CRYPTO))

@@ -163,6 +163,25 @@ def test_one_connection_per_class_and_key(policy: str) -> None:
     play(test, faults={"max_conn_policy": policy})
 
 
+def test_a_random_connection_may_lose() -> None:
+    async def test(sim: Running) -> None:
+        losers = set()
+        for _ in range(20):
+            async with sim.stream() as first, sim.stream() as second:
+                await first.enter()
+                await second.enter()
+                endings = {asyncio.create_task(ending(first)): "first", asyncio.create_task(ending(second)): "second"}
+                done, rest = await asyncio.wait(endings, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+                losers.update(endings[task] for task in done)
+                for task in rest:
+                    task.cancel()
+            if len(losers) == 2:
+                break
+        assert losers == {"first", "second"}
+
+    play(test, faults={"max_conn_policy": "random"})
+
+
 def test_the_same_bars_come_whatever_the_client_does() -> None:
     seen: list[list[dict[str, Any]]] = []
 

@@ -60,9 +60,48 @@ def test_connections_drop_every_so_often() -> None:
     play(test, faults={"drop_every_s": 0.2, "drop_mode": "1001"}, speed=1.0)
 
 
+def test_connections_drop_when_a_time_has_come() -> None:
+    async def test(sim: Running) -> None:
+        async with sim.subscribed() as stream:
+            code, before = await ending(stream)
+            assert code == 1011
+            newest = max(event["e"] for event in before if event["ev"] == "XA")
+            assert abs(newest - at) < 240_000
+        # Once is enough.
+        async with sim.subscribed() as stream:
+            await stream.bars(50)
+
+    at = START // 10**6 + 1_200_000
+    play(test, faults={"drop_at_ms": at, "drop_mode": "1011"}, speed=600.0)
+
+
+def test_pings_can_go_unanswered() -> None:
+    async def test(sim: Running) -> None:
+        async with sim.stream() as stream:
+            await stream.enter()
+            for is_deaf in (False, True, False):
+                await sim.admin("faults", ping_stop=is_deaf)
+                pong = await stream.socket.ping()
+                if is_deaf:
+                    with pytest.raises(TimeoutError):
+                        await asyncio.wait_for(pong, 0.5)
+                else:
+                    await asyncio.wait_for(pong, 5)
+            await sim.admin("faults", ping_stop=True)
+            await stream.ask("subscribe", "XA.*")
+            assert await stream.bars(5)
+
+    play(test)
+
+
 @pytest.mark.parametrize(
     ("fault", "state", "code"),
-    [("bad_key", "auth_failed", None), ("no_plan", "auth_failed", None), ("timeout", "auth_timeout", 1008)],
+    [
+        ("bad_key", "auth_failed", None),
+        ("no_plan", "auth_failed", None),
+        ("realtime_refused", "auth_failed", None),
+        ("timeout", "auth_timeout", 1008),
+    ],
 )
 def test_authentication_fails_as_told(fault: str, state: str, code: int | None) -> None:
     async def test(sim: Running) -> None:
@@ -191,7 +230,7 @@ def test_frames_hold_no_more_than_the_batch() -> None:
             sizes = [len(await stream.recv()) for _ in range(6)]
             assert max(sizes) == 7
 
-    play(test, symbols=20, batch=7)
+    play(test, symbols=20, faults={"batch": 7})
 
 
 def test_a_slow_consumer_is_told_and_cut() -> None:

@@ -13,7 +13,8 @@ from features.synthetic.schedule import InjectedTape
 from features.synthetic.tape import Tape, TapeConfig
 from ray_apps.simulator.delivery import deliveries
 from ray_apps.simulator.faults import Faults
-from ray_apps.simulator.sources import Bars, SyntheticSource
+from ray_apps.simulator.sources import Bars
+from ray_apps.simulator.synthetic import SyntheticSource
 from ray_apps.simulator.totals import Totals
 from ray_apps.simulator.wire import encode, frames
 from tests.ray_apps.simulator.client import START
