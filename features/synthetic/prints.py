@@ -1,11 +1,11 @@
 """Give the trades a bar may be made of: a pure function of the bar, so that any bars can be played as trades."""
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from features.market.bars import BarColumns
 from features.market.types import F64, I64, Bool
 from features.synthetic.chance import chance
 
@@ -17,20 +17,6 @@ _FINE = 1e8
 """Steps per unit of a volume that is not whole."""
 _TIME, _PRICE, _SIZE = 1, 2, 3
 """What a chance is for."""
-
-
-class Bars(Protocol):
-    """Bars as columns [N]; `row` tells symbols apart, `ts` is a window's start, UTC ns."""
-
-    row: NDArray[np.intp]
-    ts: I64
-    open: F64
-    high: F64
-    low: F64
-    close: F64
-    volume: F64
-    vwap: F64
-    trades: F64
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +56,16 @@ class _Plan:
     prices: F64
 
 
-def prints_of(bars: Bars, length_ns: int, seed: int) -> Prints:
-    """Give the prints of bars of one length, at most `MOST` a bar.
+def prints_of(row: NDArray[np.intp], bars: BarColumns, length_ns: int, seed: int) -> Prints:
+    """Give the prints of bars of one length, at most `MOST` a bar; `row` [N] tells symbols apart.
 
     First price is a bar's open, last its close, the extremes its high and low; sizes add up to its volume and
     their mean price is its vwap as near as their steps allow: whole ones where the volume is whole and enough. A
     bar has as many prints as it counts trades where that is at most `MOST` and enough to hold its prices. The same
     bar gives the same prints whatever is asked beside it.
 
-    >>> from types import SimpleNamespace
-    >>> columns = dict(open=5.0, high=7.0, low=5.0, close=6.0, volume=10.0, vwap=6.4, trades=3.0)
-    >>> bar = SimpleNamespace(row=np.array([0]), ts=np.array([0]), **{k: np.array([v]) for k, v in columns.items()})
-    >>> made = prints_of(bar, 10**9, seed=7)
+    >>> bar = BarColumns(np.array([0]), *(np.array([x]) for x in (5.0, 7.0, 5.0, 6.0, 10.0, 6.4, 3.0)))
+    >>> made = prints_of(np.array([0]), bar, 10**9, seed=7)
     >>> made.price, made.size, float(made.price @ made.size / made.size.sum())
     (array([5., 7., 6.]), array([2., 6., 2.]), 6.4)
     """
@@ -90,7 +74,7 @@ def prints_of(bars: Bars, length_ns: int, seed: int) -> Prints:
     plan = _plan(bars, needed, units)
     bar = np.repeat(np.arange(len(plan.n)), plan.n)
     k = np.arange(len(bar)) - (np.cumsum(plan.n) - plan.n)[bar]
-    keys = (seed, bars.row[bar], bars.ts[bar], k)
+    keys = (seed, row[bar], bars.ts[bar], k)
     share = (k + chance(_TIME, *keys)) / plan.n[bar]
     ts: I64 = bars.ts[bar] + (share * length_ns).astype(np.int64)
     price = _prices(plan, bar, k, chance(_PRICE, *keys))
@@ -98,7 +82,7 @@ def prints_of(bars: Bars, length_ns: int, seed: int) -> Prints:
     return Prints(bar, k, ts, price, size)
 
 
-def _needed(bars: Bars) -> NDArray[np.intp]:
+def _needed(bars: BarColumns) -> NDArray[np.intp]:
     """Give how many prints hold a bar's prices."""
     o, h, low, c = bars.open, bars.high, bars.low, bars.close
     return np.where(h == low, 1, 2 + (h > np.maximum(o, c)).astype(np.intp) + (low < np.minimum(o, c)))
@@ -112,7 +96,7 @@ def _units(volume: F64, needed: NDArray[np.intp]) -> tuple[F64, F64]:
     return units, per_unit
 
 
-def _plan(bars: Bars, needed: NDArray[np.intp], units: F64) -> _Plan:
+def _plan(bars: BarColumns, needed: NDArray[np.intp], units: F64) -> _Plan:
     o, h, low, c = bars.open, bars.high, bars.low, bars.close
     has_high, has_low = h > np.maximum(o, c), low < np.minimum(o, c)
     wanted = np.where(np.isnan(bars.trades), _TICKS_WITHOUT_TRADES, np.rint(bars.trades))
@@ -147,7 +131,7 @@ def _prices(plan: _Plan, bar: NDArray[np.intp], k: NDArray[np.intp], u: F64) -> 
     return price
 
 
-def _sizes(bars: Bars, plan: _Plan, units: F64, bar: NDArray[np.intp], price: F64, weight: F64) -> F64:
+def _sizes(bars: BarColumns, plan: _Plan, units: F64, bar: NDArray[np.intp], price: F64, weight: F64) -> F64:
     """Split volumes, in steps: one step each, the rest by weights bent so that the mean price is the vwap."""
     n, first = plan.n, np.cumsum(plan.n) - plan.n
     if not len(bar):

@@ -54,8 +54,9 @@ _MORE = {
     AssetClass.CRYPTO: (("XT", "XQ", "XL2"),) * 3,
     AssetClass.FOREX: (("C",),) * 3,
 }
+_FAIR = {c: ("FMV",) if c not in (AssetClass.INDICES, AssetClass.FUTURES) else () for c in AssetClass}
 KNOWN_TOPICS = {
-    c: (*TOPICS[c].values(), *_MORE[c][2], *(("NOI",) if c is AssetClass.STOCKS else ()), "FMV") for c in AssetClass
+    c: (*TOPICS[c].values(), *_MORE[c][2], *(("NOI",) if c is AssetClass.STOCKS else ()), *_FAIR[c]) for c in AssetClass
 }
 
 
@@ -88,7 +89,7 @@ def plan(name: str, asset_class: AssetClass) -> Plan:
     level = min(PLANS.index(name), 3)
     topics = (*TOPICS[asset_class].values(), *_MORE[asset_class][level - 1])
     years = _YEARS[asset_class][level]
-    extra = ("FMV",) if name == "business" else ()
+    extra = _FAIR[asset_class] if name == "business" else ()
     connections = 3 if name == "business" else 1
     if asset_class in (AssetClass.CRYPTO, AssetClass.FOREX):
         return Plan(("socket",), topics + extra, None, 0, years, connections)

@@ -13,6 +13,7 @@ from ray_apps.simulator.aggs import BadRequest
 from ray_apps.simulator.gate import Refusal, error
 from ray_apps.simulator.history import History
 from ray_apps.simulator.reference import Reference
+from ray_apps.simulator.trades import Trades
 from ray_apps.simulator.vendor import Handler, Vendor
 
 
@@ -24,7 +25,7 @@ class Rest:
 
     def app(self, more: list[BaseRoute]) -> Starlette:
         """Give the application, with further routes."""
-        rooms = (History(self._vendor), Reference(self._vendor))
+        rooms = (History(self._vendor), Trades(self._vendor), Reference(self._vendor))
         routes = [*more, *(Route(path, self._guard(handler)) for room in rooms for path, handler in room.routes())]
         # The lightest compression: it is for clients that insist, not to save bytes on loopback.
         gzip = Middleware(GZipMiddleware, minimum_size=1_000, compresslevel=1)

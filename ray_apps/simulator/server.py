@@ -26,7 +26,8 @@ from features.synthetic.inject import Injection, InjectionKind
 from features.synthetic.schedule import InjectedTape
 from features.synthetic.tape import Tape, TapeConfig
 from ray_apps.simulator.admin import Admin, FaultBox
-from ray_apps.simulator.broadcast import Broadcast, Channel
+from ray_apps.simulator.broadcast import Broadcast
+from ray_apps.simulator.channels import BarChannel, Channel, TickChannel
 from ray_apps.simulator.clock import Clock
 from ray_apps.simulator.config import SYNTHETIC, SimulatorConfig
 from ray_apps.simulator.connection import DELAYED, SOCKET
@@ -79,7 +80,7 @@ async def simulator(config: SimulatorConfig) -> AsyncIterator[dict[str, object]]
     hub = Hub({c: s.symbols for c, s in sources.items()}, faults)
     channels = _channels(sources, start_ns)
     for channel in channels:
-        if channel.host == SOCKET and channel.bar_s >= 60:
+        if isinstance(channel, BarChannel) and channel.host == SOCKET and channel.bar_s >= 60:
             channel.warm()
     broadcast = Broadcast(clock, hub, channels, faults)
     vendor = Vendor(clock, sources, faults)
@@ -147,14 +148,15 @@ def _start_ns(config: SimulatorConfig, sources: dict[AssetClass, Truth]) -> int:
 
 
 def _channels(sources: dict[AssetClass, Truth], start_ns: int) -> list[Channel]:
-    """Give a channel for each class, bar length and host that sells it."""
-    found = []
+    """Give the channels of each class and host that sells it: bars of each length, and ticks."""
+    found: list[Channel] = []
+    first = start_ns // MINUTE_NS * MINUTE_NS
     for asset_class, source in sources.items():
         for host in plan("advanced", asset_class).hosts:
             delay_ns = DELAY_S[asset_class] * NS_PER_S if host == DELAYED else 0
             for bar_s in source.lengths_s:
-                first = start_ns // MINUTE_NS * MINUTE_NS
-                found.append(Channel(source, bar_s, host, delay_ns, Totals(source, bar_s), first))
+                found.append(BarChannel(source, bar_s, host, delay_ns, Totals(source, bar_s), first))
+            found.append(TickChannel(source, host, delay_ns, first))
     return found
 
 

@@ -35,6 +35,8 @@ class SyntheticSource:
     def window(self, start_ns: int, bar_s: int, rows: NDArray[np.intp] | None = None) -> Bars:
         """Give the bars of one minute or second."""
         wanted = self._rows if rows is None else rows
+        if not len(wanted):
+            return empty()
         if bar_s == 60:
             block = self._tape.minute(start_ns) if rows is None else self._tape.block(start_ns, 1, rows)
             return bars_of(block, wanted)

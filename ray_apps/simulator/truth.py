@@ -25,7 +25,9 @@ _PRICES = ("open", "high", "low", "close", "vwap")
 
 
 @dataclass(frozen=True, slots=True)
-class _Pause:
+class Pause:
+    """A halt of one symbol: nothing prints in [start, end)."""
+
     row: int
     start_ns: int
     end_ns: int
@@ -46,7 +48,7 @@ class _Rules:
 
     silent: Bool | None
     missing: F64 | None
-    pauses: tuple[_Pause, ...]
+    pauses: tuple[Pause, ...]
     steps: tuple[_Step, ...]
     late: float
 
@@ -93,6 +95,11 @@ class Truth:
         """Give bars as the stream has them: some are corrected too late for it."""
         late = self._rules().late
         return _premature(bars, self._corrected(bars, late)) if late and bar_s >= 60 else bars
+
+    def pauses(self, start_ns: int, end_ns: int) -> list[Pause]:
+        """Give the halts that begin or end in [start, end)."""
+        spans = self._rules().pauses
+        return [p for p in spans if start_ns <= p.start_ns < end_ns or start_ns <= p.end_ns < end_ns]
 
     def view(self, now_ns: int, adjusted: bool = False) -> Source:
         """Give the source REST answers from at this time: late corrections in, splits undone where wished."""
@@ -141,7 +148,7 @@ class Truth:
         for halt in faults.halt:
             start = halt.start_ms * NS_PER_MS // MINUTE_NS * MINUTE_NS
             if halt.symbol in rows:
-                pauses.append(_Pause(rows[halt.symbol], start, start + halt.minutes * MINUTE_NS))
+                pauses.append(Pause(rows[halt.symbol], start, start + halt.minutes * MINUTE_NS))
         steps = []
         for split in faults.split_event:
             if split.symbol in rows:

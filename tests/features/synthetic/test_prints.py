@@ -1,12 +1,11 @@
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from features.market.types import F64, I64, AssetClass
+from features.market.bars import BarColumns
+from features.market.types import AssetClass
 from features.synthetic.block import VALUES, TapeBlock
 from features.synthetic.chance import chance
 from features.synthetic.hours import MINUTE_NS
@@ -17,28 +16,12 @@ DAY = 20_711
 SECOND = 10**9
 
 
-@dataclass
-class Columns:
-    row: NDArray[np.intp]
-    ts: I64
-    open: F64
-    high: F64
-    low: F64
-    close: F64
-    volume: F64
-    vwap: F64
-    trades: F64
-
-    def take(self, rows: NDArray[np.intp]) -> "Columns":
-        return Columns(self.row[rows], self.ts[rows], *(getattr(self, name)[rows] for name in VALUES))
-
-
-def columns(block: TapeBlock) -> Columns:
+def columns(block: TapeBlock) -> tuple[NDArray[np.intp], BarColumns]:
     at, row = np.nonzero(block.present)
-    return Columns(row, block.ts[at], *(getattr(block, name)[at, row] for name in VALUES))
+    return row, BarColumns(block.ts[at], *(getattr(block, name)[at, row] for name in VALUES))
 
 
-def check(bars: Columns, made: Prints, length_ns: int) -> None:
+def check(bars: BarColumns, made: Prints, length_ns: int) -> None:
     """What must hold of the prints of any bars."""
     for i in range(len(bars.ts)):
         mine = made.bar == i
@@ -61,8 +44,8 @@ def check(bars: Columns, made: Prints, length_ns: int) -> None:
 def test_bars_are_what_their_prints_add_up_to(asset_class: AssetClass, length_s: int) -> None:
     tape = Tape(TapeConfig(asset_class, 60))
     start = (DAY * 1440 + 15 * 60) * MINUTE_NS
-    bars = columns(tape.minute(start) if length_s == 60 else tape.seconds(start).take(slice(0, 6)))
-    made = prints_of(bars, length_s * SECOND, seed=7)
+    row, bars = columns(tape.minute(start) if length_s == 60 else tape.seconds(start).take(slice(0, 6)))
+    made = prints_of(row, bars, length_s * SECOND, seed=7)
     check(bars, made, length_s * SECOND)
     if asset_class is AssetClass.INDICES:
         return
@@ -91,20 +74,20 @@ def test_any_bar_has_prints(prices: list[int], trades: float, volume: float, par
     o, c = prices[0], prices[1]
     h, low = max(prices), min(prices)
     numbers = (o, h, low, c, volume, low + part * (h - low), trades)
-    bar = Columns(np.array([3]), np.array([SECOND]), *(np.array([float(x)]) for x in numbers))
-    check(bar, prints_of(bar, SECOND, seed=1), SECOND)
+    bar = BarColumns(np.array([SECOND]), *(np.array([float(x)]) for x in numbers))
+    check(bar, prints_of(np.array([3]), bar, SECOND, seed=1), SECOND)
 
 
 def test_prints_do_not_depend_on_what_is_asked_beside() -> None:
-    bars = columns(Tape(TapeConfig(AssetClass.CRYPTO, 40)).minute((DAY * 1440 + 700) * MINUTE_NS))
-    whole = prints_of(bars, MINUTE_NS, seed=7)
+    row, bars = columns(Tape(TapeConfig(AssetClass.CRYPTO, 40)).minute((DAY * 1440 + 700) * MINUTE_NS))
+    whole = prints_of(row, bars, MINUTE_NS, seed=7)
     some = np.array([31, 2])
-    few = prints_of(bars.take(some), MINUTE_NS, seed=7)
-    for i, row in enumerate(some):
+    few = prints_of(row[some], bars.take(some), MINUTE_NS, seed=7)
+    for i, at in enumerate(some):
         for name in ("ts", "price", "size"):
-            np.testing.assert_array_equal(getattr(few, name)[few.bar == i], getattr(whole, name)[whole.bar == row])
-    assert (prints_of(bars, MINUTE_NS, seed=8).ts != whole.ts).any()
-    assert len(prints_of(bars.take(some[:0]), MINUTE_NS, seed=7)) == 0
+            np.testing.assert_array_equal(getattr(few, name)[few.bar == i], getattr(whole, name)[whole.bar == at])
+    assert (prints_of(row, bars, MINUTE_NS, seed=8).ts != whole.ts).any()
+    assert len(prints_of(row[:0], bars.take(some[:0]), MINUTE_NS, seed=7)) == 0
 
 
 def test_chances_are_uniform_and_independent() -> None:
