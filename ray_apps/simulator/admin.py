@@ -125,6 +125,7 @@ class Admin:
             "now_ms": self._clock.now() // NS_PER_MS,
             "speed": self._clock.speed,
             "symbols": {str(c): len(s.symbols) for c, s in self._sources.items()},
+            "accepted": self._hub.accepted,
             "connections": [
                 {
                     "asset": str(c.asset_class),

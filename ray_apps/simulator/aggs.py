@@ -105,6 +105,11 @@ def window_starts(source: Source, ts: I64, multiplier: int, timespan: str) -> I6
     return firsts[inverse]
 
 
+def window_start(source: Source, ts_ns: int, multiplier: int, timespan: str) -> int:
+    """Give the start of the window one time falls into."""
+    return int(window_starts(source, np.array([ts_ns]), multiplier, timespan)[0])
+
+
 def _first_day(day: int, multiplier: int, timespan: str) -> int:
     if timespan == "day":
         return day // multiplier * multiplier
@@ -136,8 +141,8 @@ async def read(source: Source, query: Query, known_ns: int, partial: bool = Fals
     With `partial` the running minute counts too, as far as its seconds are over. A window the limit cuts is left
     out and starts the next page. Lets other tasks run between days.
     """
-    from_ns = int(window_starts(source, np.array([query.from_ns]), query.multiplier, query.timespan)[0])
-    last = int(window_starts(source, np.array([query.to_ns]), query.multiplier, query.timespan)[0])
+    from_ns = window_start(source, query.from_ns, query.multiplier, query.timespan)
+    last = window_start(source, query.to_ns, query.multiplier, query.timespan)
     to_ns = next_window(source, last, query.multiplier, query.timespan)
     parts: list[Bars] = []
     count = 0

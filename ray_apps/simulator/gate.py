@@ -63,19 +63,22 @@ class Gate:
     _rng: random.Random = field(default_factory=lambda: random.Random(7))  # noqa: S311  (a fault's timing)
 
     def enter(self, request: Request, asset_class: AssetClass, faults: Faults) -> Plan:
-        """Give the caller's plan for a class, or raise the Refusal to send."""
-        header = request.headers.get("authorization", "")
-        key = header.removeprefix("Bearer ").strip() or request.query_params.get("apiKey", "")
+        """Give the caller's plan for a class, or raise the Refusal to send; counts as a call."""
+        found = self.plan(request, asset_class)
+        self._count(_key(request), asset_class, found, faults)
+        if self._fails(faults):
+            raise _broken(faults)
+        return found
+
+    def plan(self, request: Request, asset_class: AssetClass) -> Plan:
+        """Give the caller's plan for a class."""
+        key = _key(request)
         if not key:
             raise error(401, NO_KEY)
         name = plan_name(key, asset_class)
         if name is None:
             raise error(401, UNKNOWN_KEY)
-        found = plan(name, asset_class)
-        self._count(key, asset_class, found, faults)
-        if self._fails(faults):
-            raise _broken(faults)
-        return found
+        return plan(name, asset_class)
 
     def _fails(self, faults: Faults) -> bool:
         """Say whether this call is to fail; a burst is counted from when the knobs were last turned."""
@@ -101,6 +104,11 @@ class Gate:
             after = faults.retry_after_s
             raise error(429, TOO_OFTEN, None if after is None else {"Retry-After": str(after)})
         made.append(now)
+
+
+def _key(request: Request) -> str:
+    header = request.headers.get("authorization", "")
+    return header.removeprefix("Bearer ").strip() or request.query_params.get("apiKey", "")
 
 
 def _broken(faults: Faults) -> Refusal:

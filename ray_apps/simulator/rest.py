@@ -10,9 +10,11 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from ray_apps.simulator.aggs import BadRequest
+from ray_apps.simulator.futures import Futures
 from ray_apps.simulator.gate import Refusal, error
 from ray_apps.simulator.history import History
 from ray_apps.simulator.reference import Reference
+from ray_apps.simulator.snapshots import Snapshots
 from ray_apps.simulator.trades import Trades
 from ray_apps.simulator.vendor import Handler, Vendor
 
@@ -25,7 +27,8 @@ class Rest:
 
     def app(self, more: list[BaseRoute]) -> Starlette:
         """Give the application, with further routes."""
-        rooms = (History(self._vendor), Trades(self._vendor), Reference(self._vendor))
+        vendor = self._vendor
+        rooms = (History(vendor), Trades(vendor), Snapshots(vendor), Reference(vendor), Futures(vendor))
         routes = [*more, *(Route(path, self._guard(handler)) for room in rooms for path, handler in room.routes())]
         # The lightest compression: it is for clients that insist, not to save bytes on loopback.
         gzip = Middleware(GZipMiddleware, minimum_size=1_000, compresslevel=1)

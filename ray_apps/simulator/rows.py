@@ -36,6 +36,15 @@ def agg_rows(bars: Bars, tickers: Iterable[str] | None = None, t_ms: int | None 
     return list(map(AggRow, v, vw, o, c, h, low, t, whole(bars.trades), names))
 
 
+def said(**values: Any) -> dict[str, Any]:
+    """Give what is known.
+
+    >>> said(a=1, b=NOTHING)
+    {'a': 1}
+    """
+    return {name: value for name, value in values.items() if value is not NOTHING}
+
+
 def known(x: F64) -> list[Any]:
     """Give a column without what is not known.
 

@@ -40,6 +40,18 @@ def market_status(now_ns: int) -> dict[str, Any]:
     }
 
 
+def class_status(asset_class: AssetClass, now_ns: int) -> str:
+    """Say what a class does, in the words of its snapshots.
+
+    >>> class_status(AssetClass.STOCKS, 1_789_738_200 * NS_PER_S), class_status(AssetClass.CRYPTO, 0)
+    ('open', 'open')
+    """
+    found = market_status(now_ns)
+    if asset_class is AssetClass.STOCKS and (found["earlyHours"] or found["afterHours"]):
+        return "early_trading" if found["earlyHours"] else "late_trading"
+    return "open" if is_regular(asset_class, now_ns) else "closed"
+
+
 def upcoming(now_ns: int) -> list[dict[str, str]]:
     """Give the holidays and half days of a year, one row per exchange."""
     today, _ = ny_seconds(now_ns)

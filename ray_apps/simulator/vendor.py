@@ -63,6 +63,14 @@ class Vendor:
         """Give the caller's plan for a class, or raise the Refusal to send."""
         return self._gate.enter(request, asset_class, self.faults())
 
+    def plan(self, request: Request, asset_class: AssetClass) -> Plan:
+        """Give the caller's plan for a further class of the same call."""
+        return self._gate.plan(request, asset_class)
+
+    def tickers(self, asset_class: AssetClass) -> list[str]:
+        """Give REST's spelling of the symbols of a class, by row."""
+        return list(self._rows.get(asset_class, ()))
+
     def known_ns(self, plan: Plan, source: Source) -> int:
         """Give the end of the newest bar a plan may see."""
         now = self.clock.now()

@@ -59,7 +59,8 @@ class Hub:
         self._garbage = random.Random(7)  # noqa: S311  (a fault's timing, not a secret)
         self._changed = asyncio.Event()
         self._wishes: dict[tuple[AssetClass, str, tuple[str, ...]], Wishes] = {}
-        self._count = 0
+        self.accepted = 0
+        """How many connections there have been."""
 
     async def serve(self, socket: ServerConnection, host: str) -> None:
         """Hold one client's session; `host` is "socket" or "delayed"."""
@@ -68,8 +69,8 @@ class Hub:
         if asset_class is None:
             await socket.close(1008, "unknown market")
             return
-        self._count += 1
-        connection = Connection(socket, asset_class, host, self._faults, self._count)
+        self.accepted += 1
+        connection = Connection(socket, asset_class, host, self._faults, self.accepted)
         self.connections.add(connection)
         try:
             await self._session(connection)
