@@ -20,8 +20,9 @@ _UNIT_S = {"second": 1, "minute": 60, "hour": 3_600}
 _MONTHS = {"month": 1, "quarter": 3, "year": 12}
 _EPOCH = date(1970, 1, 1)
 _NEW_YORK_DAYS = (*NEW_YORK, AssetClass.FUTURES)
-_EVENING_NS = 6 * 3_600 * NS_PER_S
-"""A session of futures begins at 17:00 in Chicago, 18:00 in New York, of the day before its date."""
+_HOUR_NS = 3_600 * NS_PER_S
+_EARLY_NS = {AssetClass.FUTURES: 6 * _HOUR_NS, AssetClass.INDICES: -_HOUR_NS}
+"""A session of futures begins at 17:00 in Chicago of the day before its date, a day of indices at midnight there."""
 MAX_LIMIT, DEFAULT_LIMIT = 50_000, 5_000
 
 
@@ -69,7 +70,7 @@ def _unparsed(name: str) -> str:
 
 
 def day_start(source: Source, day: int) -> int:
-    """Give the start of a day (days since 1970): midnight in New York or UTC, of futures the session's evening."""
+    """Give the start of a day (days since 1970): midnight of its class's zone, of futures the evening before."""
     ns = day * DAY_NS
     if source.asset_class not in _NEW_YORK_DAYS:
         return ns
@@ -89,9 +90,17 @@ def day_number(source: Source, ts_ns: int) -> int:
     return int(day_numbers(source, np.array([ts_ns]))[0])
 
 
+def day_close(source: Source, day: int) -> int:
+    """Give the time the vendor stamps a finished day with: the session's end, else the day's last millisecond."""
+    if source.asset_class not in _NEW_YORK_DAYS:
+        return day_start(source, day + 1) - NS_PER_MS
+    hour = 17 if source.asset_class is AssetClass.FUTURES else 16
+    return day_start(source, day) + _early(source) + hour * _HOUR_NS
+
+
 def _early(source: Source) -> int:
-    """Give how long before midnight a day begins, ns."""
-    return _EVENING_NS if source.asset_class is AssetClass.FUTURES else 0
+    """Give how long before midnight in New York a day begins, ns."""
+    return _EARLY_NS.get(source.asset_class, 0)
 
 
 def window_starts(source: Source, ts: I64, multiplier: int, timespan: str) -> I64:

@@ -95,7 +95,7 @@ class History:
             source = self._vendor.view(found.source, is_adjusted)
             day, bars = await previous_day(source, found.row, self._vendor.clock.now())
             if len(bars):
-                rows = agg_rows(bars, [ticker], day_end_ms(source, day))
+                rows = agg_rows(bars, [ticker], aggs.day_close(source, day) // NS_PER_MS)
                 body |= {"queryCount": 1, "resultsCount": 1, "results": rows}
         return reply(body | self._vendor.envelope(plan) | {"count": body["resultsCount"]})
 
@@ -114,7 +114,7 @@ class History:
             bars = await market_day(source, start, self._vendor.known_ns(plan, source))
             names = [to_rest(asset_class, source.symbols[row]) for row in bars.row.tolist()]
             if names:
-                rows = agg_rows(bars, names, day_end_ms(source, day))
+                rows = agg_rows(bars, names, aggs.day_close(source, day) // NS_PER_MS)
                 body |= {"queryCount": len(rows), "resultsCount": len(rows), "results": rows}
         return reply(body | self._vendor.envelope(plan) | {"count": body["resultsCount"]})
 
@@ -164,13 +164,6 @@ async def previous_day(source: Source, row: int, now_ns: int) -> tuple[int, Bars
         if len(bars):
             return day, bars
     return today, bars
-
-
-def day_end_ms(source: Source, day: int) -> int:
-    """Give the time the vendor stamps a finished day with: 16:00 New York, else the day's last millisecond."""
-    if source.asset_class.has_sessions:
-        return (aggs.day_start(source, day) + 16 * 3_600 * NS_PER_S) // NS_PER_MS
-    return aggs.day_start(source, day + 1) // NS_PER_MS - 1
 
 
 def _is_adjusted(options: dict[str, str]) -> bool:

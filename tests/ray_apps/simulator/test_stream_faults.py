@@ -177,6 +177,22 @@ def test_corrections_end_with_the_truth_of_rest() -> None:
     play(test, faults={"correction_fraction": 1.0})
 
 
+def test_a_correction_may_come_a_quarter_of_an_hour_late() -> None:
+    async def test(sim: Running) -> None:
+        async with sim.subscribed("XA.BTC-USD") as stream:
+            found = []
+            while not found or found[-1]["s"] != START // 10**6 or len({bar["s"] for bar in found}) < 10:
+                found += await minutes(stream, 1)
+        first, second = [bar for bar in found if bar["s"] == START // 10**6]
+        # The bar of this very minute's end may go out before or after it.
+        assert max(bar["e"] for bar in found) - first["e"] in (13 * 60_000, 14 * 60_000)
+        right = await truth(sim, second)
+        assert (second["v"], second["c"]) == (right["v"], right["c"])
+        assert first["v"] < right["v"]
+
+    play(test, faults={"correction_fraction": 1.0, "correction_s": 840.0})
+
+
 def test_late_and_out_of_order_bars_come_after_younger_ones() -> None:
     async def test(sim: Running) -> None:
         async with sim.subscribed() as stream:
