@@ -16,6 +16,7 @@ from ray_apps.simulator.sources import Bars
 # Share of a window's bars that went out by so many seconds after its end (measured on the vendor's feed).
 _DELAYS_S, _SHARES = (0.0, 0.3, 2.0, 5.0), (0.0, 0.80, 0.99, 1.0)
 _LATEST_MS = 10**14
+"""No time in ms is larger (the year 5138): what is, is in µs or ns."""
 _BATCH_S = 0.02
 """Real time over which bars share a delivery."""
 

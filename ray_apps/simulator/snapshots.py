@@ -54,7 +54,8 @@ class Snapshots:
         asset_class, plan = self._enter(request)
         names = [name for name in request.query_params.get("tickers", "").split(",") if name]
         if names and len(names) <= _FEW:
-            found = [(name, await self._see(name, plan)) for name in dict.fromkeys(names)]
+            mine = [name for name in dict.fromkeys(names) if self._vendor.find(name).asset_class is asset_class]
+            found = [(name, await self._see(name, plan)) for name in mine]
             seen = {name: s for name, s in found if s is not None}
         else:
             seen = await self._all(asset_class, plan)

@@ -122,6 +122,7 @@ def test_currencies_have_their_own_shape() -> None:
         assert pair["lastQuote"]["b"] < pair["lastQuote"]["a"]
         assert "lastTrade" not in pair
         assert (await sim.get(f"{STOCKS}/tickers/X:BTCUSD")).status_code == 404
+        assert (await sim.get(f"{STOCKS}/tickers", tickers="X:BTCUSD")).json()["tickers"] == []
 
     play(test, assets=EVERY)
 

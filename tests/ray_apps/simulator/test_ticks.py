@@ -2,6 +2,7 @@
 
 import time
 from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,6 +12,7 @@ from features.market.polygon import parse
 from features.market.types import AssetClass, SlotTable
 from features.synthetic.prints import MOST
 from tests.ray_apps.simulator.client import START, Running, Stream, instant
+from tests.ray_apps.simulator.test_process import write
 from tests.ray_apps.simulator.test_session import play
 
 pytestmark = pytest.mark.integration
@@ -225,6 +227,32 @@ def test_who_does_not_ask_costs_nothing() -> None:
                 assert await is_silent()
 
     play(test)
+
+
+def test_a_folders_minutes_have_trades_too(tmp_path: Path) -> None:
+    bars = [(NOW_MS + 60_000 * k, 10 + k, 11 + k, 9 + k, 10.5 + k, 100 + k, 10.2 + k, 7) for k in (0, 1, 3)]
+    write(tmp_path / "ABC-USD.csv.gz", bars)
+
+    async def test(sim: Running) -> None:
+        async with sim.subscribed("XT.*") as stream:
+            found = await events_until(stream, "XT", 21)
+        for (start, o, h, low, c, v, *_), mine in zip(bars, batched(found["XT"], 7), strict=True):
+            assert all(start <= event["t"] < start + 60_000 for event in mine)
+            prices = [event["p"] for event in mine]
+            assert (prices[0], max(prices), min(prices), prices[-1]) == (o, h, low, c)
+            assert sum(event["s"] for event in mine) == v
+        await sim.admin("clock", now_ms=NOW_MS + 600_000)
+        rows = await pages(sim, "/v3/trades/X:ABCUSD", order="asc", limit=5, **{"timestamp.gte": START})
+        assert [(row["participant_timestamp"] // 10**6, row["price"]) for row in rows] == [
+            (event["t"], event["p"]) for event in found["XT"]
+        ]
+
+    play(test, source=str(tmp_path), start_ns=None)
+
+
+def batched(events: list[Event], n: int) -> list[list[Event]]:
+    """Give events in groups of n."""
+    return [events[i : i + n] for i in range(0, len(events), n)]
 
 
 async def pages(sim: Running, path: str, **params: Any) -> list[Event]:
