@@ -11,7 +11,7 @@ from features.decisions.config import DetectionConfig
 from features.market.types import NS_PER_S, FaultBatch, Hole, SlotTable
 from features.stages.context import Contexts
 from features.stages.desk import Desk, Episode, Settled
-from features.stages.group import last_of_bars
+from features.stages.group import N_FEATURES, last_of_bars
 from features.stages.market import Market
 from features.stages.symbols import Symbols
 from features.state import SeriesShape
@@ -44,7 +44,7 @@ class Engine:
 
         `faults` are bars of the block's span whose prices cannot be true: they are called, and seen by nothing else.
         """
-        called = self.symbols.none() if faults is None else self.symbols.fault(faults).ordered()
+        called = Anomalies.none(N_FEATURES) if faults is None else self.symbols.fault(faults).ordered()
         sessions = self.table.asset_class.has_sessions
         for part, closes in window_parts(block, self.shape.window_s, sessions=sessions):
             self._open()

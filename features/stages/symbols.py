@@ -87,10 +87,6 @@ class Symbols:
             self.primary.learn_scale(int(ctx.day[-1]) + 1, float(ctx.scale[-1]))
         return found
 
-    def none(self) -> Anomalies:
-        """Give no anomalies."""
-        return Anomalies.none(N_FEATURES)
-
     def snapshot(self) -> dict[str, F64]:
         """Give every array of the stage, keyed `bar_s/array`."""
         return {f"{bar_s}/{k}": v for bar_s, g in self.groups.items() for k, v in g.snapshot().items()}
