@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ray_apps.store.connect import Conn, Ns, ns
+from features.market.types import AssetClass, Hole
+from ray_apps.store.connect import Conn, Ns, fetch, ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +73,14 @@ async def put_gaps(conn: Conn, rows: Sequence[GapRow]) -> None:
                 row.blind_s,
             ),
         )
+
+
+async def holes_since(conn: Conn, asset_class: AssetClass, since: int) -> list[Hole]:
+    """Give the recorded holes that end at `since` or later and were not filled, in time order."""
+    rows = await fetch(
+        conn,
+        "SELECT reason, from_ts, to_ts, bar_s FROM gaps WHERE asset_class = %s AND to_ts >= %s AND NOT is_filled "
+        "ORDER BY to_ts",
+        (asset_class.value, Ns(since)),
+    )
+    return [Hole(cause, from_ns, to_ns, bar_s=bar_s) for cause, from_ns, to_ns, bar_s in rows]

@@ -20,7 +20,8 @@ from features.engine import Engine
 from features.market.types import NS_PER_MS, AssetClass
 from ray_apps.cli import run
 from tests.support.builders import Run, Scene, block, gather, table
-from training.replay import CONFIRM_NS, AnomalyLine, ReplayPlan, Summary, load, replay
+from training.lines import CONFIRM_NS, AnomalyLine
+from training.replay import ReplayPlan, Summary, load, replay
 from training.spool import Spool
 
 pytestmark = pytest.mark.thorough
