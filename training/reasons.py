@@ -10,6 +10,7 @@ from features.stages.peers import MARKET
 from training.fold import Called
 
 RESCALED = "rates of the day are rescaled differently"
+RAISED = "another bar of it, or another shock, was raised"
 UNEXPLAINED = "no one setting explains it"
 SPIKE, SHOCK, BREAK, FAULT = (KINDS[i] for i in (VOLUME_SPIKE, MARKET_SHOCK, CORRELATION_BREAK, DATA_FAULT))
 
@@ -63,11 +64,13 @@ class Case:
 
 def refusal(case: Case) -> str:
     """Say why an anomaly is none here."""
-    return rule_against(case) or rescaled(case.found.scale, case.scale)
+    return rule_against(case) or rest(case.kind, case.found.scale, case.scale)
 
 
-def rescaled(own: float, by: float) -> str:
-    """Say what remains where no rule explains a difference."""
+def rest(kind: str, own: float, by: float) -> str:
+    """Say what remains where no rule explains a difference; a shock's rate is the market's, and never rescaled."""
+    if kind == SHOCK:
+        return RAISED
     return UNEXPLAINED if own == by else RESCALED
 
 
@@ -111,13 +114,13 @@ def _side(case: Case) -> Iterator[str]:
 
 
 def _spike(case: Case) -> Iterator[str]:
-    own, by, ratio = case.own.config, case.by.config, case.found.ratio
+    own, by, found = case.own.config, case.by.config, case.found
     if case.kind != SPIKE:
         return
-    if ratio < by.volume_min_ratio:
-        yield f"activity {ratio:.2g} times normal is below min_ratio {by.volume_min_ratio:g}"
-    elif own.volume_classic and not by.volume_classic and case.found.line.rate >= own.budget:
-        yield "volume_spike is not classic"
+    if found.ratio < by.volume_min_ratio:
+        yield f"activity {found.ratio:.2g} times normal is below min_ratio {by.volume_min_ratio:g}"
+    elif own.volume_classic and not by.volume_classic and math.isclose(found.line.rate, own.budget * found.scale):
+        yield "volume_spike is not classic"  # what was called whatever its rate counts as just within the budget
 
 
 def _price(case: Case) -> Iterator[str]:
@@ -169,7 +172,7 @@ def change(now: Called, then: Called, a: Rules, b: Rules) -> str:
         won = rule_against(Case(then, b, a, now.scale))
         if lost or won:
             return f"then: {lost}" if lost else f"now: {won}"
-    return next(_shifts(now, then, a, b), rescaled(now.scale, then.scale))
+    return next(_shifts(now, then, a, b), rest(kinds[0], now.scale, then.scale))
 
 
 def _shifts(now: Called, then: Called, a: Rules, b: Rules) -> Iterator[str]:

@@ -210,7 +210,7 @@ class Reel:
         """Tell engines of few symbols what was kept of the market up to a block's end."""
         if not self.plan.symbols:
             return
-        end = int(block.ts[-1, 0]) + self._shape.window_s * NS_PER_S + 1
+        end = int(block.ts[-1, 0]) + self._shape.window_s * NS_PER_S + 1_000  # the database counts microseconds
         while self._learnt_to < end:  # a day at a time: these symbols may have had no bar for long
             until = min(end, self._learnt_to + DAY_NS)
             kept = await payloads(self._conn, self.plan.asset_class, self._shape.window_s, self._learnt_to, until)
