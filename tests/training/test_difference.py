@@ -220,9 +220,9 @@ def test_settings_that_only_tell_others_call_the_same(tapewatch, tmp_path: Path)
         (["--diff"], "--diff: expected --config FILE with the other settings, was none"),
         (["--diff", "--config", "{other}", "--out", "{other}.csv"], "--diff: expected neither --out nor"),
         (["--diff", "--config", "/nope"], "/nope: expected a readable config file"),
-        (["--from", "7d"], "--from: expected only with the database, which is replayed without DIR"),
-        (["--symbols", "S1"], "--symbols: expected only with the database"),
-        (["--warm-days", "3"], "--warm-days: expected only with the database"),
+        (["--from", "7d"], "--from: expected none with DIR: the database is replayed without it"),
+        (["--symbols", "S1"], "--symbols: expected none with DIR"),
+        (["--warm-days", "3"], "--warm-days: expected none with DIR"),
     ],
 )
 def test_a_mistake_is_one_line(tapewatch, tmp_path: Path, args: list[str], said: str) -> None:

@@ -324,7 +324,7 @@ def test_the_command_says_what_other_settings_would_call(dsn: str, tapewatch, tm
         (["--asset", "crypto"], 1, "expected stored crypto of 60 s (the longest of bar_lengths), was none"),
         (["--asset", "bonds"], 2, "--asset: expected one of stocks"),
         (["--warm-days", "-1"], 2, "--warm-days"),
-        (["--bar", "5m"], 2, "--bar: expected only with a folder of bars"),
+        (["--bar", "5m"], 2, "--bar: expected none without DIR"),
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_is_written(dsn: str, tapewatch, tmp_path: Path, args, code, text) -> None:

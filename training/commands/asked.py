@@ -32,12 +32,12 @@ class Asked:
     speed_report: bool
     json: bool
 
-    def refuse(self, whose: str, *options: str) -> None:
-        """Refuse the options of these names: they are of something else that is replayed."""
+    def refuse(self, where: str, *options: str) -> None:
+        """Refuse the options of these names, which mean nothing there."""
         for option in options:
             name = "from_" if option == "from" else option.replace("-", "_")
             if getattr(self, name) not in (None, False):
-                raise UsageError(f"--{option}: expected only with {whose}")
+                raise UsageError(f"--{option}: expected none {where}")
 
     def asset_class(self) -> AssetClass:
         """Give the asset class, which has to be said."""

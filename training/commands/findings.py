@@ -6,8 +6,8 @@ import csv
 import dataclasses
 import json
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,19 +32,34 @@ def writer(out: Path | None) -> Iterator[Any]:
     from training.lines import AnomalyLine
 
     part = out.with_name(f".{out.name}.part")
+    with ExitStack() as stack:
+        stack.callback(part.unlink, missing_ok=True)
+        with room():
+            file = part.open("w", encoding="utf-8", newline="")
+        stack.callback(file.close)
+        rows = csv.writer(file, lineterminator="\n")
+
+        def write(cells: Sequence[Any]) -> None:
+            with room():
+                rows.writerow(_cells(cells))
+
+        write(AnomalyLine._fields)
+        yield write
+        with room():
+            file.close()
+            part.replace(out)
+
+
+@contextmanager
+def room() -> Iterator[None]:
+    """Tell of a disk that is full, or takes nothing from us, as the user's to mend."""
     try:
-        with part.open("w", encoding="utf-8", newline="") as file:
-            rows = csv.writer(file, lineterminator="\n")
-            rows.writerow(AnomalyLine._fields)
-            yield lambda line: rows.writerow(_cells(line))
-        part.replace(out)
+        yield
     except OSError as e:
         raise UserError(f"expected room for the bars and the anomalies, was: {e.strerror or e}") from e
-    finally:
-        part.unlink(missing_ok=True)
 
 
-def _cells(line: tuple[Any, ...]) -> list[str]:
+def _cells(line: Sequence[Any]) -> list[str]:
     return [("" if math.isnan(v) else repr(v)) if isinstance(v, float) else str(v) for v in line]
 
 

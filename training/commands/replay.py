@@ -23,7 +23,7 @@ def replay(
     folder: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[DIR]",
+            metavar="DIR",
             help="A folder of bars, one NAME.csv.gz, .csv or .parquet per series: t,o,h,l,c,v[,vw,n]; or a recording "
             "of `up --record`. Without it: what is stored in the database.",
         ),
@@ -66,7 +66,7 @@ def replay(
     """Fold bars once more as if they came live, and write what is abnormal: of a folder, a recording or the database.
 
     A folder is one market on one clock. A recording gives what was called live, bit for bit, with the settings it
-    carries. The database gives its stored bars as if perfectly received.
+    carries. The database gives its stored bars as if perfectly received; bars refused for false prices are not stored.
 
     Example: tapewatch replay bars/ --asset crypto --out anomalies.csv --bar 5s
 
@@ -86,12 +86,12 @@ def replay(
     if diff and (out or speed_report):
         raise UsageError("--diff: expected neither --out nor --speed-report: it prints what differs (--json: all)")
     if folder is None:
-        asked.refuse("a folder of bars", "bar")
+        asked.refuse("without DIR: the database's bars have their length", "bar")
         replay_store.run(asked, world)
     elif replay_recording.is_one(folder):
-        asked.refuse("what has no settings of its own: a recording carries them", *OF_SETTINGS)
-        asked.refuse("the database, which is replayed without DIR", *OF_STORE)
+        asked.refuse("with a recording: it carries its settings", *OF_SETTINGS)
+        asked.refuse("with DIR: the database is replayed without it", *OF_STORE)
         replay_recording.run(asked)
     else:
-        asked.refuse("the database, which is replayed without DIR", *OF_STORE)
+        asked.refuse("with DIR: the database is replayed without it", *OF_STORE)
         replay_folder.run(asked)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ray_apps.errors import UserError
 from training.commands import differences, findings
 from training.commands.asked import Asked
 from training.commands.common import seconds_of
@@ -31,13 +30,11 @@ def run(asked: Asked) -> None:
         bar_s=seconds_of(asked.bar),
         spool=asked.out.absolute().parent if asked.out else None,
     )
-    try:
+    with findings.room():  # the bars wait on disk too
         if asked.diff:
             _differ(asked, plan, settings)
         else:
             _replay(asked, plan)
-    except OSError as e:
-        raise UserError(f"expected room for the bars and the anomalies, was: {e.strerror or e}") from e
 
 
 def _replay(asked: Asked, plan: ReplayPlan) -> None:
