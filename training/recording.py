@@ -40,6 +40,8 @@ class RecordingSummary:
     holes: Counter[str] = field(default_factory=Counter)
     shadow: Counter[str] = field(default_factory=Counter)
     models: list[str] = field(default_factory=list)
+    kinds: Counter[str] = field(default_factory=Counter)
+    states: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
 
 
@@ -224,5 +226,8 @@ class _Run:
         self.summary.first_ts = min((x.ts for x in self._found.values()), default=0)
         self.summary.last_ts = self.stream.newest_end_ns // NS_PER_MS
         for line in sorted(self._found.values(), key=lambda x: (x.available_ts, x.symbol)):
-            is_old = line.available_ts * NS_PER_MS <= self._confirmed_to
-            yield line.confirmed() if line.is_provisional and is_old else line
+            if line.is_provisional and line.available_ts * NS_PER_MS <= self._confirmed_to:
+                line = line.confirmed()
+            self.summary.kinds[line.kind] += 1
+            self.summary.states[line.state] += 1
+            yield line

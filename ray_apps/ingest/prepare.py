@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from features.block import BarBlock, pivot, window_parts
+from features.block import BarBlock, window_parts
 from features.market.types import I32, I64, NS_PER_S, Bool, SlotTable
 from features.stages.context import Contexts
 from features.stages.market import Market
@@ -21,12 +21,12 @@ from ray_apps.ingest import warm
 from ray_apps.ingest.past import Past
 from ray_apps.ingest.plan import FeedPlan
 from ray_apps.shards.messages import Ack, Message, Opened
-from ray_apps.shards.recovery import LATE_NS, holes_since, stored
+from ray_apps.shards.recovery import LATE_NS, stored
 from ray_apps.store import checkpoints
 from ray_apps.store.connect import Pool
+from ray_apps.store.feeds import holes_since
 from ray_apps.store.partitions import newest_ts
-from ray_apps.store.recovery import bars_since
-from ray_apps.store.rows import CLASS_STRIDE
+from ray_apps.store.recovery import bars_since, blocks_since
 
 BLOCK_CELLS = 250_000
 """Bars sent to a shard at once while warming: some 15 MB, folded in half a second."""
@@ -144,10 +144,8 @@ class Preparation:
         if not len(slots):
             return
         async with self._pool.connection() as conn:
-            async for rows in bars_since(conn, self.plan.asset_class, slots, since, folded=False):
-                columns = {name: getattr(rows, name) for name in ("ts", "open", "high", "low", "close")}
-                columns |= {name: getattr(rows, name) for name in ("volume", "trades")}
-                yield pivot((rows.series_id % CLASS_STRIDE).astype(np.int32), columns, self.plan.primary_bar_s)
+            async for block in blocks_since(conn, self.plan.asset_class, slots, self.plan.primary_bar_s, since):
+                yield block
 
     async def _fold_stored(self, stream: MarketStream, since: int) -> None:
         """Fold into the Market what the shards have folded from the store."""

@@ -24,9 +24,9 @@ from features.stages.market_stream import Item
 from features.stages.symbol_stream import SymbolStream
 from features.stages.symbols import Symbols
 from ray_apps.shards import describe
-from ray_apps.shards.contexts import encode
 from ray_apps.shards.messages import Ack, Message, Opened
 from ray_apps.sinks.base import payload_of
+from ray_apps.store.contexts import encode
 from ray_apps.store.feeds import GapRow
 from ray_apps.store.rows import AnomalyRow, BarRows, ContextRow, OutboxRow, Told
 from ray_apps.store.writer import ShardWriter
