@@ -28,7 +28,7 @@ from ray_apps.scoring.shadow import Shadow
 from ray_apps.shards import recovery
 from ray_apps.shards.aftermath import Aftermath
 from ray_apps.shards.desk import DeskService
-from ray_apps.shards.messages import Ack, Message, Opened
+from ray_apps.shards.messages import Ack, Message, Opened, Peaks
 from ray_apps.shards.routing import FatalSendError
 from ray_apps.shards.shard import ShardConfig, StaleStateError, SymbolShard
 from ray_apps.shards.telling import Telling
@@ -100,14 +100,14 @@ class ShardActor:
             await self._recover()
             return self.shard.applied_seq if self.has_state else -1
 
-    async def warm(self, block: BarBlock, ctx: Contexts, opened: tuple[Opened, ...]) -> None:
-        """Fold history, into a state that knows nothing else."""
+    async def warm(self, block: BarBlock, ctx: Contexts, opened: tuple[Opened, ...]) -> Peaks:
+        """Fold history, into a state that knows nothing else; give the peaks counted per day."""
         async with self._lock:
             if self.has_state:
                 self.shard.reset()
                 self.has_state = False
             self.shard.open(opened)
-            self.shard.warm(block, ctx)
+            return self.shard.warm(block, ctx)
 
     async def warmed(self, since_ns: int) -> int:
         """Fold what is stored after the history, write a checkpoint, give the newest applied message."""
@@ -183,9 +183,10 @@ class RemoteShards:
         """Recover a shard if need be; give its newest applied message."""
         return int(await call(self._actor(shard).position.remote()))
 
-    async def warm(self, shard: int, block: BarBlock, ctx: Contexts, opened: tuple[Opened, ...]) -> None:
+    async def warm(self, shard: int, block: BarBlock, ctx: Contexts, opened: tuple[Opened, ...]) -> Peaks:
         """Fold history into a shard."""
-        await call(self._actor(shard).warm.remote(block, ctx, opened))
+        peaks: Peaks = await call(self._actor(shard).warm.remote(block, ctx, opened))
+        return peaks
 
     async def warmed(self, shard: int, since_ns: int) -> int:
         """End a shard's history."""

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from features.block import BarBlock, window_parts
+from features.block import DAY_NS, BarBlock, window_parts
+from features.market.calendar import ny_day
 from features.market.types import I32, I64, NS_PER_S, Bool, SlotTable
 from features.stages.context import Contexts
 from features.stages.market import Market
@@ -20,7 +21,7 @@ from features.state import DAY_S, SeriesShape
 from ray_apps.ingest import warm
 from ray_apps.ingest.past import Past
 from ray_apps.ingest.plan import FeedPlan
-from ray_apps.shards.messages import Ack, Message, Opened
+from ray_apps.shards.messages import Ack, Message, Opened, Peaks
 from ray_apps.shards.recovery import LATE_NS, stored
 from ray_apps.store import checkpoints
 from ray_apps.store.connect import Pool
@@ -38,8 +39,8 @@ class Shards(Protocol):
     async def position(self, shard: int) -> int:
         """Recover if need be; give the newest applied message, -1 where the shard has no state at all."""
 
-    async def warm(self, shard: int, block: BarBlock, ctx: Contexts, opened: tuple[Opened, ...]) -> None:
-        """Fold history into a shard that has none."""
+    async def warm(self, shard: int, block: BarBlock, ctx: Contexts, opened: tuple[Opened, ...]) -> Peaks:
+        """Fold history into a shard that has none; give the peaks it counted per day."""
 
     async def warmed(self, shard: int, since_ns: int) -> int:
         """End the history, which went up to `since_ns`: fold what is stored after it, write a checkpoint.
@@ -91,16 +92,20 @@ class Preparation:
         since = await self._oldest_needed()
         blocks = self._stored_blocks(since) if self.plan.warm is None else self._own_blocks()
         sending: asyncio.Task[None] | None = None
+        day = -1
         try:
             async for block in blocks:
                 await self._register()
                 opened = tuple(Opened(i, s) for i, s in enumerate(self._table.since(0)))
                 for part, closes in self._parts(block):
+                    if sending is not None and self._day(part) != day:
+                        await sending  # a day's rates rest on the peaks of the days before
+                    day = self._day(part)
                     ctx = stream.warm(part, closes)
                     since = max(since, int(ctx.end[-1]))
                     if sending is not None:
                         await sending
-                    sending = asyncio.create_task(self._send(part, ctx, opened))
+                    sending = asyncio.create_task(self._send(stream, part, ctx, opened))
                 self.progress = f"folded history to {np.datetime64(since, 'ns').astype('datetime64[m]')}"
             if sending is not None:
                 await sending
@@ -116,8 +121,16 @@ class Preparation:
     def _tell(self, progress: str) -> None:
         self.progress = progress
 
-    async def _send(self, part: BarBlock, ctx: Contexts, opened: tuple[Opened, ...]) -> None:
-        await asyncio.gather(*(self._shards.warm(i, part, ctx, opened) for i in range(self.plan.n_shards)))
+    def _day(self, part: BarBlock) -> int:
+        """Give the number of the day a part lies in."""
+        last = part.ts[np.isfinite(part.close)].max()
+        return int(ny_day(np.array([last]))[0] if self.plan.asset_class.has_sessions else last // DAY_NS)
+
+    async def _send(self, stream: MarketStream, part: BarBlock, ctx: Contexts, opened: tuple[Opened, ...]) -> None:
+        shards = range(self.plan.n_shards)
+        for counted in await asyncio.gather(*(self._shards.warm(i, part, ctx, opened) for i in shards)):
+            for day, (peaks, n) in counted.items():
+                stream.market.rescale.credit(day, peaks, n)
 
     def _parts(self, block: BarBlock) -> list[tuple[BarBlock, Bool]]:
         sessions = self.plan.asset_class.has_sessions

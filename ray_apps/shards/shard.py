@@ -173,10 +173,10 @@ class SymbolShard:
             stored = encode(item, self.config.detection.peers)
             outcome.contexts.append(ContextRow(asset_class.value, window, int(item.end[0]), stored))
 
-    def warm(self, block: BarBlock, ctx: Contexts) -> None:
-        """Fold history of this shard's slots with its contexts; what it would have called is dropped."""
+    def warm(self, block: BarBlock, ctx: Contexts) -> dict[int, tuple[float, float]]:
+        """Fold history of this shard's slots with its contexts and call nothing; give the peaks counted per day."""
         mine = np.array([s in self.series and self._is_mine(int(s)) for s in block.slot], dtype=np.bool_)
-        self.stream.warm(block, ctx, mine)
+        return self.stream.warm(block, ctx, mine)
 
     def _is_mine(self, slot: int) -> bool:
         return shard_of(self.series[slot].symbol, self.config.n_shards) == self.config.shard

@@ -17,7 +17,7 @@ from ray_apps.ingest.service import FeedService
 from ray_apps.scoring.shadow import Shadow
 from ray_apps.shards import recovery
 from ray_apps.shards.desk import DeskReport, DeskService
-from ray_apps.shards.messages import Ack, Message, Opened
+from ray_apps.shards.messages import Ack, Message, Opened, Peaks
 from ray_apps.shards.shard import ShardConfig, SymbolShard
 
 
@@ -35,9 +35,9 @@ class PlainShards:
         self._alive[shard] = True
         return self.shards[shard].applied_seq
 
-    async def warm(self, shard: int, block: BarBlock, ctx: Contexts, opened: tuple[Opened, ...]) -> None:
+    async def warm(self, shard: int, block: BarBlock, ctx: Contexts, opened: tuple[Opened, ...]) -> Peaks:
         self.shards[shard].open(opened)
-        self.shards[shard].warm(block, ctx)
+        return self.shards[shard].warm(block, ctx)
 
     async def warmed(self, shard: int, since_ns: int) -> int:
         await recovery.fold_stored(self.shards[shard], since_ns)
