@@ -20,6 +20,7 @@ from features.market.types import AssetClass
 from features.stages.context import Contexts
 from ray_apps.errors import causes
 from ray_apps.ingest.counting import FeedCounts
+from ray_apps.ingest.events import Admission
 from ray_apps.ingest.plan import FeedPlan
 from ray_apps.ingest.receipts import Receipt
 from ray_apps.ingest.service import FeedService
@@ -252,6 +253,10 @@ class FeedActor:
                 async with asyncio.timeout(40):
                     await asyncio.shield(self._task)
 
+    async def push(self, body: bytes) -> Admission:
+        """Take a request of bars, if there is room."""
+        return self.service.push(body)
+
     async def configure(self, detection: DetectionConfig) -> None:
         """Judge by these settings from the next message on, in the Market and in the shards."""
         await self.service.configure(detection)
@@ -268,6 +273,16 @@ class FeedActor:
             "is_fatal": self.is_fatal, "n_bars": s.n_bars, "stats": s.stats(),
             "on_way": s.watch.router.n_bars if s.watch else 0, "bars": [b for b in s.tail if b[0] >= after],
         }  # fmt: skip
+
+
+async def push(asset_class: AssetClass, body: bytes) -> Admission | None:
+    """Give bars of any source to the feed of their class; None where there is none."""
+    try:
+        feed = named(f"feed-{asset_class}")
+    except ValueError:
+        return None
+    admission: Admission = await call(feed.push.remote(body))
+    return admission
 
 
 class DeskActor:

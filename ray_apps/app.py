@@ -20,7 +20,7 @@ from ray.exceptions import RayError
 
 from features.market.types import AssetClass
 from ray_apps import actors, plans
-from ray_apps.commands.up import UpOptions
+from ray_apps.commands.up import SOURCES, UpOptions
 from ray_apps.errors import UsageError
 from ray_apps.ingest.config import FeedConfig
 from ray_apps.ingest.plan import WarmPlan
@@ -154,6 +154,8 @@ class Up:
                 if feed is None:
                     self.screen.line(f"{a}: the plan has no live data, only REST after the close; not watched")
             return {a: f for a, f in found.items() if f is not None}
+        if source == "push":
+            return {a: plans.pushed_feed(settings, a) for a in settings.assets}
         arguments = self._simulator_arguments(start)
         log = settings.data_dir / "logs" / "simulator.log"
         simulator = self._step("simulator", lambda: stack.simulator(arguments, log), f"see {log}")
@@ -176,7 +178,7 @@ class Up:
 
     def _activity(self, asset_class: AssetClass) -> str:
         """Give the activity column: the live feed's, or what a folder's files have."""
-        if self.options.source in ("polygon", "synthetic"):
+        if self.options.source in SOURCES:
             return asset_class.activity
         from ray_apps.store.headers import activity_of  # brings pyarrow
 
@@ -343,7 +345,7 @@ def run_gateway(plan: plans.GatewayPlan) -> None:
     def build() -> "FastAPI":  # Serve tells a builder from an application by its being a plain function
         from ray_apps.api.gateway import application
 
-        return application(plan, metrics)
+        return application(plan, metrics, actors.push)
 
     made = serve.deployment(name="gateway", **actors.GATEWAY_OPTIONS)(serve.ingress(build)())
     serve.run(made.bind(), name="tapewatch", route_prefix="/")

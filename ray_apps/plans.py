@@ -44,6 +44,11 @@ def simulated_feed(settings: Settings, asset_class: AssetClass, ws: str, speed: 
     )  # fmt: skip
 
 
+def pushed_feed(settings: Settings, asset_class: AssetClass) -> FeedConfig:
+    """Give the feed of a class whose bars are pushed, at the pace of the wall clock."""
+    return FeedConfig(asset_class, "", "", settings.bar_lengths, is_live=True)
+
+
 def vendor_feed(settings: Settings, asset_class: AssetClass) -> FeedConfig | None:
     """Give the feed of a class from the vendor; None where the plan has no stream."""
     plan = entitlement(asset_class, settings.polygon.tier(asset_class))
@@ -86,8 +91,8 @@ def feed_plan(
     """Give all a feed's process needs; `rest` is the simulator's REST side (host:port)."""
     return FeedPlan(
         feed=feed,
-        host=feed.url.split("/")[2],
-        tier=settings.polygon.tier(feed.asset_class).value if feed.is_live else "simulated",
+        host=feed.host,
+        tier=_tier(settings, feed),
         holder=f"{socket.gethostname()}:{os.getpid()}",
         dsn=dsn,
         checkpoints=checkpoint_folder(settings),
@@ -98,10 +103,17 @@ def feed_plan(
         checkpoint_s=settings.checkpoint_s,
         warm=warm,
         sessions=_sessions(feed.asset_class) if feed.is_live else None,
-        history=history_plan(settings, feed.asset_class, dsn, rest),
+        history=history_plan(settings, feed.asset_class, dsn, rest) if feed.url else None,
         recording=_recording(settings),
         versions=_versions(),
     )
+
+
+def _tier(settings: Settings, feed: FeedConfig) -> str:
+    """Give the plan bars come by, in a word."""
+    if not feed.url:
+        return "pushed"
+    return settings.polygon.tier(feed.asset_class).value if feed.is_live else "simulated"
 
 
 def _recording(settings: Settings) -> RecordingPlan | None:

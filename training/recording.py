@@ -9,7 +9,8 @@ import numpy as np
 
 from features.decisions.anomalies import RETRACTED, Anomalies
 from features.market.bars import merge
-from features.market.polygon import Limits, parse
+from features.market.polygon import Limits
+from features.market.readers import READERS
 from features.market.symbols import shard_of
 from features.market.types import NS_PER_MS, NS_PER_S, AssetClass, BarBatch, FaultBatch, Hole, SlotTable
 from features.stages.context import Contexts
@@ -135,7 +136,7 @@ class _Run:
 
     def _parse(self, frame: recording.FrameRecord) -> None:
         self.summary.frames += 1
-        parsed = parse(frame.data, self.table, frame.now_ns, frame.recv_ns, self.limits)
+        parsed = READERS[frame.form](frame.data, self.table, frame.now_ns, frame.recv_ns, self.limits)
         parts: tuple[BarBatch | FaultBatch, ...] = (*parsed.batches, *parsed.faults)
         for part in parts:
             self.parts[self.n_parts] = part

@@ -14,7 +14,8 @@ from dataclasses import replace
 import numpy as np
 
 from features.market.bars import merge
-from features.market.polygon import Parsed, parse
+from features.market.polygon import Parsed
+from features.market.readers import READERS
 from features.market.types import NS_PER_S, BarBatch, FaultBatch, Hole, SlotTable
 from ray_apps.ingest.clock import FeedClock
 from ray_apps.ingest.config import FeedConfig
@@ -22,6 +23,7 @@ from ray_apps.ingest.events import Delivery, EventKind, FeedEvent, FeedStats, Fl
 from ray_apps.ingest.holes import Holes
 from ray_apps.ingest.journal import Journal
 from ray_apps.ingest.link import Link
+from ray_apps.ingest.nolink import NoLink
 from ray_apps.ingest.queue import BarQueue, Frame, FrameQueue, Numbered, Part
 
 
@@ -75,13 +77,17 @@ class Feed:
         self._bars = BarQueue(config.queue_bars)
         self._holes = Holes(config.newest_ns, config.dark_s)
         self._stats = FeedStats()
-        self._link = Link(
-            config,
-            take=self._take,
-            drained=self._frames.drained,
-            in_session=lambda: in_session is None or in_session(self.clock.now_or_wall_ns()),
-            tell=on_event,
-            rng=rng or random.Random(),  # noqa: S311  (spreads reconnections, hides nothing)
+        self._link = (
+            NoLink(on_event)
+            if not config.url
+            else Link(
+                config,
+                take=self._take,
+                drained=self._frames.drained,
+                in_session=lambda: in_session is None or in_session(self.clock.now_or_wall_ns()),
+                tell=on_event,
+                rng=rng or random.Random(),  # noqa: S311  (spreads reconnections, hides nothing)
+            )
         )
         self._ended = asyncio.Event()
         self._ended.set()
@@ -108,6 +114,13 @@ class Feed:
         """Close the connection, hand on what was received, and wait for the end."""
         self._link.stop()
         await self._ended.wait()
+
+    def push(self, body: bytes) -> bool:
+        """Queue a request of bars, of which something must be readable; False where too much waits already."""
+        if self._frames.is_half_full:
+            return False
+        self._frames.put(Frame(body, time.time_ns(), time.monotonic_ns(), 0, "rows"))
+        return True
 
     def has_more(self) -> bool:
         """Say whether frames or bars are received and not delivered yet."""
@@ -146,19 +159,20 @@ class Feed:
             frame, lost = await self._frames.get()
             if lost:
                 self._holes.lose("shed_frames", lost)
-            if session not in (0, frame.session):
-                self._holes.lose("reconnect", blind_s=self._link.blind_s - blind_s)
-            blind_s = self._link.blind_s
-            session = frame.session
+            if frame.form == "stream":
+                if session not in (0, frame.session):
+                    self._holes.lose("reconnect", blind_s=self._link.blind_s - blind_s)
+                session, blind_s = frame.session, self._link.blind_s
             now_ns = self.clock.now_ns()
-            parsed = parse(frame.data, self._table, now_ns, frame.recv_ns, self._limits)
+            parsed = READERS[frame.form](frame.data, self._table, now_ns, frame.recv_ns, self._limits)
             self._count(frame, parsed)
             parts: tuple[Part, ...] = (*parsed.batches, *parsed.faults)
             if self._journal is not None:
-                self._journal.frame("stream", frame.recv_ns, now_ns, frame.data, len(parts))
+                self._journal.frame(frame.form, frame.recv_ns, now_ns, frame.data, len(parts))
             for status in parsed.statuses:
                 self._link.hear(session, status)
-            self._tell_time(parsed)
+            if frame.form == self._config.form:
+                self._tell_time(parsed)
             await self._bars.put(parts)
             await asyncio.sleep(0)  # the reader's turn
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from features.decisions.config import DetectionConfig
+from features.market.readers import Form
 from features.market.types import BarBatch, Hole
 from ray_apps.ingest.events import Flush
 from ray_apps.store import recording
@@ -70,9 +71,9 @@ class Journal:
         except OSError as e:
             self._give_up(e)
 
-    def frame(self, kind: str, recv_ns: int, now_ns: int, data: bytes, n_parts: int) -> None:
+    def frame(self, form: Form, recv_ns: int, now_ns: int, data: bytes, n_parts: int) -> None:
         """Note a frame that gave so many parts; it is written out with what it leads to."""
-        record = FrameRecord(recv_ns, now_ns, kind, data)
+        record = FrameRecord(recv_ns, now_ns, form, data)
         self._pending.append((record, self._parsed))
         self._parsed += n_parts
         self._put(record)

@@ -18,7 +18,7 @@ from features.decisions.config import DetectionConfig
 from features.market.calendar import is_trading
 from features.market.types import NS_PER_S, BarBatch, Hole, SlotTable
 from features.stages.context import Contexts
-from ray_apps.ingest.events import Delivery, EventKind, FeedEvent, FeedStats, Flush
+from ray_apps.ingest.events import Admission, Delivery, EventKind, FeedEvent, FeedStats, Flush
 from ray_apps.ingest.feed import Feed
 from ray_apps.ingest.fill import Filler
 from ray_apps.ingest.journal import Journal
@@ -118,6 +118,14 @@ class FeedService:
     def stats(self) -> FeedStats | None:
         """Give the stream's counters, None before it began."""
         return self._feed.stats() if self._feed else None
+
+    def push(self, body: bytes) -> Admission:
+        """Take a request of bars into the feed's queue, if it reads and has room."""
+        if self._feed is None or self._stop.is_set():
+            return Admission(f"expected a feed of {self.plan.asset_class} that reads, was {self.status}")
+        if not self._feed.push(body):
+            return Admission(f"expected room for more, was a feed of {self.plan.asset_class} with a long queue", True)
+        return Admission(now_ns=self._feed.clock.now_ns(), limits=self.plan.feed.limits)
 
     async def configure(self, detection: DetectionConfig) -> None:
         """Judge by these settings from the next message on."""
