@@ -270,8 +270,8 @@ class FeedActor:
         s = self.service
         return {
             "status": s.status, "detail": s.detail, "progress": s.progress, "error": self.error,
-            "is_fatal": self.is_fatal, "n_bars": s.n_bars, "stats": s.stats(),
-            "on_way": s.watch.router.n_bars if s.watch else 0, "bars": [b for b in s.tail if b[0] >= after],
+            "is_fatal": self.is_fatal, "n_bars": s.tail.n_bars, "stats": s.stats(),
+            "on_way": s.watch.router.n_bars if s.watch else 0, "bars": s.tail.since(after),
         }  # fmt: skip
 
 

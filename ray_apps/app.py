@@ -143,7 +143,7 @@ class Up:
         start = asyncio.run(start_of(dsn))
         feeds = self._feeds(stack, start)
         if not feeds:
-            raise UsageError("expected a plan with live data, was none: see `tapewatch check`")
+            raise UsageError("expected at least one asset class that can be watched, was none: see `tapewatch check`")
         return Ground(dsn, redis_url, start, feeds, self.rest)
 
     def _feeds(self, stack: Stack, start: Start) -> dict[AssetClass, FeedConfig]:
@@ -152,7 +152,7 @@ class Up:
             found = {a: plans.vendor_feed(settings, a) for a in settings.assets}
             for a, feed in found.items():
                 if feed is None:
-                    self.screen.line(f"{a}: the plan has no live data, only REST after the close; not watched")
+                    self.screen.line(f"{a}: not watched: {plans.why_not_watched(a)}")
             return {a: f for a, f in found.items() if f is not None}
         if source == "push":
             return {a: plans.pushed_feed(settings, a) for a in settings.assets}

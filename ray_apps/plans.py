@@ -20,6 +20,8 @@ from ray_apps.shards.shard import ShardConfig
 from ray_apps.shards.telling import Telling
 
 SIMULATOR_KEY = "sim-advanced"
+MOST_DAILY = 500
+"""Symbols of a class that five calls a minute bring each day: an hour and forty minutes of calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +52,38 @@ def pushed_feed(settings: Settings, asset_class: AssetClass) -> FeedConfig:
 
 
 def vendor_feed(settings: Settings, asset_class: AssetClass) -> FeedConfig | None:
-    """Give the feed of a class from the vendor; None where the plan has no stream."""
+    """Give the feed of a class from the vendor; None where its symbols are too many for a plan without a stream."""
     plan = entitlement(asset_class, settings.polygon.tier(asset_class))
     key = settings.polygon.api_key
-    if plan.feed_host is None or key is None:
+    if key is None:
         return None
+    if plan.feed_host is None:
+        return _daily_feed(settings, asset_class, key.get_secret_value())
     host = settings.polygon.ws_host or f"{plan.feed_host}.polygon.io"
     scheme = "wss" if settings.polygon.ws_secure else "ws"
     return FeedConfig(
         asset_class, f"{scheme}://{host}/{asset_class}", key.get_secret_value(), settings.bar_lengths,
         _names(settings, asset_class), delay_s=float(plan.delay_s or 0), is_live=True,
     )  # fmt: skip
+
+
+def _daily_feed(settings: Settings, asset_class: AssetClass, key: str) -> FeedConfig | None:
+    """Give the feed of yesterday's bars by REST."""
+    names = _names(settings, asset_class)
+    if "*" in names or len(names) > MOST_DAILY:
+        return None
+    return FeedConfig(
+        asset_class, settings.polygon.rest_url, key, (primary_bar_s(settings),), names,
+        speed=float("inf"), too_old_s=float("inf"),
+    )  # fmt: skip
+
+
+def why_not_watched(asset_class: AssetClass) -> str:
+    """Say what a plan without a stream needs."""
+    return (
+        f"the plan gives bars by REST after the close, 5 calls a minute: expected at most {MOST_DAILY} symbols in "
+        f"universe.symbols.{asset_class}, was more or all"
+    )
 
 
 def history_plan(
@@ -113,7 +136,8 @@ def _tier(settings: Settings, feed: FeedConfig) -> str:
     """Give the plan bars come by, in a word."""
     if not feed.url:
         return "pushed"
-    return settings.polygon.tier(feed.asset_class).value if feed.is_live else "simulated"
+    is_vendors = feed.is_live or feed.is_daily
+    return settings.polygon.tier(feed.asset_class).value if is_vendors else "simulated"
 
 
 def _recording(settings: Settings) -> RecordingPlan | None:

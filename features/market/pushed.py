@@ -18,7 +18,7 @@ from features.market.errors import DataError
 from features.market.place import place
 from features.market.polygon import Limits, Parsed
 from features.market.quality import REASONS, Verdict, judge, settle
-from features.market.types import AssetClass, BarBatch, FaultBatch, SlotTable
+from features.market.types import NS_PER_MS, AssetClass, BarBatch, FaultBatch, SlotTable
 
 MOST_BARS = 5_000
 """Of a request: a megabyte of JSON."""
@@ -35,6 +35,7 @@ EXPECTED = {
     "bad_window": "a start that is a multiple of the bar length",
 }
 NAN = float("nan")
+VALUES = ("o", "h", "l", "c", "v", "vw", "n")
 
 
 class _Row(msgspec.Struct, gc=False):
@@ -129,6 +130,22 @@ def parse_pushed(body: bytes, table: SlotTable, now_ns: int, recv_ns: int, limit
     return Parsed(tuple(batches), errors, faults=tuple(faults))
 
 
+def encode_pushed(asset_class: AssetClass, names: Sequence[str], bars: BarColumns, bar_s: int) -> bytes:
+    """Write a request of bars, the reverse of `parse_pushed`; `names` [T] are in our spelling.
+
+    >>> one = np.array([2.0])
+    >>> bars = BarColumns(np.array([60 * NS_PER_S]), one, one, one, one, one, one * NAN, one)
+    >>> encode_pushed(AssetClass.CRYPTO, ["BTC-USD"], bars, 60)[26:]
+    b'"bars":[{"symbol":"BTC-USD","t":60000,"o":2.0,"h":2.0,"l":2.0,"c":2.0,"v":2.0,"n":2.0,"bar_s":60}]}'
+    """
+    columns = [c.tolist() for c in (bars.open, bars.high, bars.low, bars.close, bars.volume, bars.vwap, bars.trades)]
+    rows = []
+    for name, t, *values in zip(names, (bars.ts // NS_PER_MS).tolist(), *columns, strict=True):
+        known = {key: value for key, value in zip(VALUES, values, strict=True) if value == value}
+        rows.append({"symbol": name, "t": t, **known, "bar_s": bar_s})
+    return msgspec.json.encode({"asset_class": asset_class, "bars": rows})
+
+
 def _decode(body: bytes) -> _Request:
     try:
         request = msgspec.json.decode(body, type=_Request)
@@ -172,7 +189,7 @@ def _judged(
     rows: Sequence[_Row], bar_s: int, asset_class: AssetClass, now_ns: int, limits: Limits
 ) -> tuple[BarColumns, Verdict]:
     stamps = np.array([r.t for r in rows], np.int64)
-    columns = {name: np.array([getattr(r, name) for r in rows]) for name in ("o", "h", "l", "c", "v", "vw", "n")}
+    columns = {name: np.array([getattr(r, name) for r in rows]) for name in VALUES}
     settle(stamps, columns["v"], columns["vw"], columns["n"], np.full(len(rows), np.nan))
     numbers = BarColumns(stamps, *columns.values())
     return numbers, judge(numbers, bar_s, asset_class is not AssetClass.INDICES, limits.span_ns(now_ns))

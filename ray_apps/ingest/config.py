@@ -18,8 +18,8 @@ class FeedConfig:
     asset_class
         The market.
     url
-        Whole WebSocket address, market included (``wss://socket.polygon.io/stocks``); empty: nothing is read, bars
-        are pushed.
+        Whole WebSocket address, market included (``wss://socket.polygon.io/stocks``); an http(s) address: no stream,
+        each day's bars come by REST; empty: nothing is read, bars are pushed.
     api_key
         The vendor's key; never shown.
     bar_lengths
@@ -91,8 +91,8 @@ class FeedConfig:
     too_old_s: float = 3_600.0
 
     def __post_init__(self) -> None:
-        if self.url and not self.url.startswith(("ws://", "wss://")):
-            raise ValueError(f"expected a ws:// or wss:// address, was {self.url!r}")
+        if self.url and not self.url.startswith(("ws://", "wss://", "http://", "https://")):
+            raise ValueError(f"expected a ws://, wss://, http:// or https:// address, was {self.url!r}")
         if not self.bar_lengths or not self.names:
             raise ValueError("expected at least one bar length and one symbol, was none")
         for name in self.names:
@@ -102,7 +102,12 @@ class FeedConfig:
     @property
     def form(self) -> Form:
         """The form of the frames that tell this feed's time and holes; others are guests."""
-        return "stream" if self.url else "rows"
+        return "stream" if self.url.startswith("ws") else "rows"
+
+    @property
+    def is_daily(self) -> bool:
+        """Whether bars come by REST after the day's close: in order of time, without holes."""
+        return self.url.startswith("http")
 
     @property
     def host(self) -> str:

@@ -22,7 +22,7 @@ from ray_apps.ingest.config import FeedConfig
 from ray_apps.ingest.events import Delivery, EventKind, FeedEvent, FeedStats, Flush
 from ray_apps.ingest.holes import Holes
 from ray_apps.ingest.journal import Journal
-from ray_apps.ingest.link import Link
+from ray_apps.ingest.link import Drained, Link, Source, Take
 from ray_apps.ingest.nolink import NoLink
 from ray_apps.ingest.queue import BarQueue, Frame, FrameQueue, Numbered, Part
 
@@ -54,6 +54,9 @@ class Feed:
         Spreads the reconnections of many feeds.
     journal
         Told of every frame that is parsed.
+    source
+        Gives where bars come from, told who takes what it gives and who waits until that is parsed; if not given, the
+        connection that `config` describes, or nobody.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Feed:
         in_session: Callable[[int], bool] | None = None,
         rng: random.Random | None = None,
         journal: Journal | None = None,
+        source: Callable[[Take, Drained], Source] | None = None,
     ) -> None:
         self._config = config
         self._journal = journal
@@ -77,18 +81,15 @@ class Feed:
         self._bars = BarQueue(config.queue_bars)
         self._holes = Holes(config.newest_ns, config.dark_s)
         self._stats = FeedStats()
-        self._link = (
-            NoLink(on_event)
-            if not config.url
-            else Link(
-                config,
-                take=self._take,
-                drained=self._frames.drained,
-                in_session=lambda: in_session is None or in_session(self.clock.now_or_wall_ns()),
-                tell=on_event,
-                rng=rng or random.Random(),  # noqa: S311  (spreads reconnections, hides nothing)
-            )
-        )
+        rng = rng or random.Random()  # noqa: S311  (spreads reconnections, hides nothing)
+
+        def is_open() -> bool:
+            return in_session is None or in_session(self.clock.now_or_wall_ns())
+
+        def own(take: Take, drained: Drained) -> Source:
+            return Link(config, take, drained, is_open, on_event, rng) if config.url else NoLink(on_event)
+
+        self._link = (source or own)(self._take, self._frames.drained)
         self._ended = asyncio.Event()
         self._ended.set()
 
@@ -150,7 +151,7 @@ class Feed:
 
     def _take(self, data: bytes, session: int) -> None:
         """Queue a frame: all that the reader does."""
-        self._frames.put(Frame(data, time.time_ns(), time.monotonic_ns(), session))
+        self._frames.put(Frame(data, time.time_ns(), time.monotonic_ns(), session, self._config.form))
 
     async def _parse_all(self) -> None:
         """Turn frames into queued bars, noting what is lost between them."""

@@ -16,8 +16,9 @@ from typing import TypeVar
 
 from features.decisions.config import DetectionConfig
 from features.market.calendar import is_trading
-from features.market.types import NS_PER_S, BarBatch, Hole, SlotTable
+from features.market.types import NS_PER_S, Hole, SlotTable
 from features.stages.context import Contexts
+from ray_apps.ingest.daily import daily
 from ray_apps.ingest.events import Admission, Delivery, EventKind, FeedEvent, FeedStats, Flush
 from ray_apps.ingest.feed import Feed
 from ray_apps.ingest.fill import Filler
@@ -26,6 +27,7 @@ from ray_apps.ingest.past import Past
 from ray_apps.ingest.plan import FeedPlan
 from ray_apps.ingest.prepare import Preparation, Shards
 from ray_apps.ingest.receipts import Receipt, receipt
+from ray_apps.ingest.tail import Tail
 from ray_apps.ingest.watch import MarketWatch
 from ray_apps.shards.messages import Ack, Message
 from ray_apps.shards.routing import Router
@@ -39,7 +41,6 @@ from ray_apps.store.recording import Head
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 
-TAIL_BARS = 512
 STATUS_S = 2.0
 SPARE_WAIT_S = 3_600.0
 ROLL_S = 5.0
@@ -51,8 +52,6 @@ class FeedService:
     def __init__(self, plan: FeedPlan, shards: Shards, settle: Callable[[Contexts, int], Awaitable[None]]) -> None:
         self.plan = plan
         self.shards = shards
-        self.tail: deque[tuple[int, str, float, float, int]] = deque(maxlen=TAIL_BARS)
-        self.n_bars = 0
         self._phase = "starting"
         self._link = "connecting"
         self.detail = ""
@@ -63,6 +62,7 @@ class FeedService:
         self._lease = Lease(plan.dsn, f"feed:{plan.asset_class}", plan.holder)
         self._pool = Pool(plan.dsn, f"feed-{plan.asset_class}", size=3)
         self._table = SlotTable(plan.asset_class)
+        self.tail = Tail(self._table)
         self._registered = 0
         self._closed: asyncio.Queue[Contexts] = asyncio.Queue(maxsize=1_000)
         self._feed: Feed | None = None
@@ -75,7 +75,9 @@ class FeedService:
         self._last_byte_s = 0.0
         self._past = Past(plan, self._pool)
         lengths = plan.feed.bar_lengths
-        self._filler = Filler(plan.history, self._table, lengths, self._in_session) if plan.history else None
+        self._filler: Filler | None = None
+        if plan.history is not None and not plan.feed.is_daily:
+            self._filler = Filler(plan.history, self._table, lengths, self._in_session)
         self._journal = Journal(plan.recording, self._say) if plan.recording else None
 
     async def run(self) -> None:
@@ -121,6 +123,8 @@ class FeedService:
 
     def push(self, body: bytes) -> Admission:
         """Take a request of bars into the feed's queue, if it reads and has room."""
+        if self.plan.feed.is_daily:
+            return Admission("expected a feed of live bars, was one of yesterday's: see --source push")
         if self._feed is None or self._stop.is_set():
             return Admission(f"expected a feed of {self.plan.asset_class} that reads, was {self.status}")
         if not self._feed.push(body):
@@ -144,8 +148,7 @@ class FeedService:
         self._phase = "warming"
         await self._load_table()
         async with asyncio.TaskGroup() as group:
-            feed = replace(self.plan.feed, newest_ns=self._stored_end_ns, dark_s=self._dark_s)
-            self._feed = Feed(feed, self._deliver, self._table, self._event, self._in_session, journal=self._journal)
+            self._feed = self._make_feed()
             tasks = [group.create_task(self._renew()), group.create_task(self._report())]
             reading = group.create_task(self._feed.run())
             watch = await self._unless_stopped(group.create_task(self._prepare()))
@@ -167,6 +170,21 @@ class FeedService:
                 await self._hand_on(watch)
             for task in tasks:
                 task.cancel()
+
+    def _make_feed(self) -> Feed:
+        feed, source = self.plan.feed, None
+        if feed.is_daily:
+            source = daily(self.plan, self._newest_end, self._event)
+        else:
+            feed = replace(feed, newest_ns=self._stored_end_ns, dark_s=self._dark_s)
+        return Feed(feed, self._deliver, self._table, self._event, self._in_session, None, self._journal, source)
+
+    async def _newest_end(self) -> int:
+        """Wait for the state; give the end of its newest window, UTC ns, 0 where it has none."""
+        await self._is_ready.wait()
+        assert self._watch is not None
+        newest = int(self._watch.stream.newest_ts.max(initial=0))
+        return newest + self.plan.primary_bar_s * NS_PER_S if newest else 0
 
     async def _hand_on(self, watch: MarketWatch) -> None:
         """After the last bar: wait for a bounded time until all is stored and settled."""
@@ -246,7 +264,7 @@ class FeedService:
         if len(self._table) > self._registered:
             await self._register()
         for batch in delivery.batches:
-            self._remember(batch)
+            self.tail.see(batch)
         for is_hole, run in itertools.groupby(delivery.items, lambda i: isinstance(i, Hole)):
             items = list(run)
             if is_hole:
@@ -269,14 +287,6 @@ class FeedService:
             LOG.warning("hole not filled: %s", filling.missing)
             told.append(replace(hole, cause=f"{hole.cause}, not all given"))
         return told
-
-    def _remember(self, batch: BarBatch) -> None:
-        """Keep the last bars for people to see; a bounded number per batch, whatever its size."""
-        first = max(0, len(batch) - 64)
-        for i in range(first, len(batch)):
-            symbol = self._table[int(batch.slot[i])].symbol
-            self.tail.append((self.n_bars + i, symbol, float(batch.close[i]), float(batch.volume[i]), int(batch.ts[i])))
-        self.n_bars += len(batch)
 
     async def _register(self) -> None:
         """Store new series before any bar of theirs; waits for the database as long as it takes."""
