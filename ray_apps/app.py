@@ -32,6 +32,7 @@ from ray_apps.screen import Screen
 from ray_apps.settings import Settings, detection_config
 from ray_apps.shards.desk import DeskService
 from ray_apps.sinks.service import SinkPlan
+from ray_apps.store.checkpoints import sweep
 from ray_apps.store.migrate import migrate
 
 if TYPE_CHECKING:
@@ -139,6 +140,7 @@ class Up:
         """Start what everything stands on, and say what there is to read."""
         dsn = self._step("database", stack.database, "is the data folder writable, with 1 GB free?")
         self._step("schema", lambda: migrate(dsn), "look at the error above; the data is untouched")
+        asyncio.run(sweep(dsn, plans.checkpoint_folder(self.settings)))
         redis_url = self._step("cache", stack.cache, "set REDIS_URL to a Redis of yours, or free memory")
         start = asyncio.run(start_of(dsn))
         feeds = self._feeds(stack, start)
