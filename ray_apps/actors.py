@@ -212,11 +212,8 @@ class FeedActor:
 
     def __init__(self, plan: FeedPlan) -> None:
         asset_class = plan.asset_class
-
-        async def settle(ctx: Contexts, epoch: int) -> None:
-            await call(named("desk").settle.remote(asset_class, ctx, epoch))
-
-        self.service = FeedService(plan, RemoteShards(asset_class), settle)
+        self.plan = plan
+        self.service = self._make()
         self.error = ""
         self.is_fatal = False
         self.counts = FeedCounts(asset_class.value, plan.primary_bar_s, secrets.token_hex(4))
@@ -224,12 +221,23 @@ class FeedActor:
         self._counting: asyncio.Task[None] | None = None
 
     async def start(self, detection: DetectionConfig) -> None:
-        """Begin to read and to judge by these settings; safe to call again."""
+        """Begin to read and to judge by these settings; safe to call again, and after a failure anew from the store."""
         if self._task is None or self._task.done():
+            if self._task is not None:
+                self.service = self._make()
+                self.counts.restart()
             self.error = ""
             await self.service.configure(detection)
             self._task = asyncio.create_task(self._run())
             self._counting = self._counting or asyncio.create_task(self._count())
+
+    def _make(self) -> FeedService:
+        asset_class = self.plan.asset_class
+
+        async def settle(ctx: Contexts, epoch: int) -> None:
+            await call(named("desk").settle.remote(asset_class, ctx, epoch))
+
+        return FeedService(self.plan, RemoteShards(asset_class), settle)
 
     async def _count(self) -> None:
         while True:

@@ -115,6 +115,8 @@ class _Run:
         match record:
             case recording.FrameRecord():
                 self._parse(record)
+            case recording.SeriesRecord():
+                self._number(record)
             case recording.TakenRecord():
                 self._take(record)
             case recording.BarsRecord():
@@ -133,6 +135,10 @@ class _Run:
                 self.summary.shadow[f"{record.model} {record.outcome}"] += 1
                 if record.version and f"{record.model} {record.version}" not in self.summary.models:
                     self.summary.models.append(f"{record.model} {record.version}")
+
+    def _number(self, record: recording.SeriesRecord) -> None:
+        for symbol, bar_s in record.series:
+            self.table.slot(symbol, bar_s)
 
     def _parse(self, frame: recording.FrameRecord) -> None:
         self.summary.frames += 1

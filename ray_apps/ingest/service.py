@@ -23,6 +23,7 @@ from ray_apps.ingest.events import Admission, Delivery, EventKind, FeedEvent, Fe
 from ray_apps.ingest.feed import Feed
 from ray_apps.ingest.fill import Filler
 from ray_apps.ingest.journal import Journal
+from ray_apps.ingest.numbering import Numbering
 from ray_apps.ingest.past import Past
 from ray_apps.ingest.plan import FeedPlan
 from ray_apps.ingest.prepare import Preparation, Shards
@@ -63,7 +64,6 @@ class FeedService:
         self._pool = Pool(plan.dsn, f"feed-{plan.asset_class}", size=3)
         self._table = SlotTable(plan.asset_class)
         self.tail = Tail(self._table)
-        self._registered = 0
         self._closed: asyncio.Queue[Contexts] = asyncio.Queue(maxsize=1_000)
         self._feed: Feed | None = None
         self._watch: MarketWatch | None = None
@@ -79,6 +79,7 @@ class FeedService:
         if plan.history is not None and not plan.feed.is_daily:
             self._filler = Filler(plan.history, self._table, lengths, self._in_session)
         self._journal = Journal(plan.recording, self._say) if plan.recording else None
+        self._numbering = Numbering(self._table, self._pool, self._journal, self._say)
 
     async def run(self) -> None:
         """Hold the lease, warm up, read until `stop`."""
@@ -196,13 +197,11 @@ class FeedService:
     async def _load_table(self) -> None:
         """Give the series their stored numbers, and see how far their bars go."""
         await self._past.enroll()
+        await self._numbering.load()
         async with self._pool.connection() as conn:
-            for s in await series.load(conn, self.plan.asset_class):
-                self._table.slot(s.symbol, s.bar_s)
             self._stored_end_ns = await series.newest_end(conn, self.plan.asset_class)
             heard_ns = await heard_of(conn, self.plan.asset_class)
         self._dark_s = (time.time_ns() - heard_ns) / NS_PER_S if heard_ns else 0.0
-        self._registered = len(self._table)
 
     async def _unless_stopped(self, task: asyncio.Task[T]) -> T | None:
         """Give what a task comes to; None, and no task, when the feed is stopped meanwhile."""
@@ -217,7 +216,9 @@ class FeedService:
     async def _prepare(self) -> MarketWatch:
         """Bring Market and shards to where they stopped, or warm them from the past; as often as it takes."""
         while True:
-            self._preparation = Preparation(self.plan, self._pool, self._table, self.shards, self._register, self._past)
+            self._preparation = Preparation(
+                self.plan, self._pool, self._table, self.shards, self._numbering, self._past
+            )
             try:
                 stream, seqs = await self._preparation.run()
                 self.detail = self._past.trouble
@@ -261,8 +262,7 @@ class FeedService:
         assert self._watch is not None
         if delivery.recv_ns:
             self._last_byte_s = time.monotonic() - (time.time_ns() - delivery.recv_ns) / NS_PER_S
-        if len(self._table) > self._registered:
-            await self._register()
+        await self._numbering.store()
         for batch in delivery.batches:
             self.tail.see(batch)
         for is_hole, run in itertools.groupby(delivery.items, lambda i: isinstance(i, Hole)):
@@ -287,20 +287,6 @@ class FeedService:
             LOG.warning("hole not filled: %s", filling.missing)
             told.append(replace(hole, cause=f"{hole.cause}, not all given"))
         return told
-
-    async def _register(self) -> None:
-        """Store new series before any bar of theirs; waits for the database as long as it takes."""
-        fresh = self._table.since(self._registered)
-        rows = [(self._registered + i, s.symbol, s.bar_s) for i, s in enumerate(fresh)]
-        while True:
-            try:
-                async with self._pool.connection() as conn:
-                    await series.register(conn, self.plan.asset_class, rows)
-                self._registered += len(rows)
-                return
-            except StoreUnavailableError as e:
-                self.detail = str(e)
-                await asyncio.sleep(0.5)
 
     def _queue(self, ctx: Contexts) -> None:
         """Every shard has stored the window: the desk may settle it."""
@@ -353,6 +339,7 @@ class FeedService:
         while True:
             with suppress(StoreUnavailableError):
                 await self._write_status()
+                await self._numbering.adopt()
             await asyncio.sleep(STATUS_S)
 
     async def _write_status(self) -> None:

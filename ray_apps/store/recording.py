@@ -71,6 +71,12 @@ class FrameRecord(msgspec.Struct, frozen=True, array_like=True, tag="frame"):
     data: bytes
 
 
+class SeriesRecord(msgspec.Struct, frozen=True, array_like=True, tag="series"):
+    """Series (symbol, bar length) that another process numbered, next in the order of slots."""
+
+    series: list[tuple[str, int]]
+
+
 class TakenRecord(msgspec.Struct, frozen=True, array_like=True, tag="taken"):
     """Parsed parts that went on together: runs (first, last) of their numbers in the order of parsing."""
 
@@ -118,7 +124,7 @@ class ScoredRecord(msgspec.Struct, frozen=True, array_like=True, tag="scored"):
     at_ns: int
 
 
-Record = FrameRecord | TakenRecord | BarsRecord | HoleRecord | CloseRecord | ConfigRecord | ScoredRecord
+Record = FrameRecord | SeriesRecord | TakenRecord | BarsRecord | HoleRecord | CloseRecord | ConfigRecord | ScoredRecord
 _RECORDS = msgspec.msgpack.Decoder(Record)
 _HEAD = msgspec.msgpack.Decoder(Head)
 

@@ -15,8 +15,13 @@ from ray_apps.config import HttpConfig
 from ray_apps.ingest.config import FeedConfig
 from ray_apps.ingest.events import Admission
 from ray_apps.ingest.journal import RecordingPlan
+from ray_apps.ingest.service import STATUS_S
+from ray_apps.store import series
+from ray_apps.store.connect import connect
+from ray_apps.store.errors import SlotTakenError
 from ray_apps.store.migrate import migrate
 from ray_apps.store.reader import Reader
+from ray_apps.store.rows import series_id
 from tests.support.eventually import eventually
 from tests.support.live import Live, live, plans
 from tests.support.postgres import query
@@ -106,6 +111,51 @@ def test_pushed_bars_are_stored_corrected_and_replayed(blank_dsn: str, tmp_path:
     assert query(blank_dsn, "SELECT count(*) FROM bar_revisions") == [(1,)]
     (summary,) = replay_recording(tmp_path / "tape", None, lambda line: None)
     assert (summary.series, summary.bars, summary.notes) == (3, 48 * 3 + 50 + 1, [])
+
+
+def test_series_that_another_process_numbers_are_taken_over(blank_dsn: str, tmp_path: Path) -> None:
+    first_ms = (time.time_ns() // NS_PER_S // 60 - 50) * MINUTE_MS
+    bars = rows(range(10), first_ms)
+    ours = [{**b, "symbol": "DOGE-USD"} for b in bars if b["symbol"] == "BTC-USD"]
+
+    async def use(gateway: Gateway) -> None:
+        await gateway.push(bars)
+        await eventually(lambda: len(stored(blank_dsn)) == len(bars), 30)
+        conn = await connect(blank_dsn, "other")
+        assert await series.allocate(conn, AssetClass.CRYPTO, [("ADA-USD", 60), ("BTC-USD", 60)]) == [3, 0]
+        await conn.close()
+        await asyncio.sleep(2 * STATUS_S)
+        await gateway.push([*rows(range(10, 20), first_ms), *ours])
+        await eventually(lambda: len(stored(blank_dsn)) == 2 * len(bars) + len(ours), 30)
+        assert not gateway.running.task.done()
+
+    with_gateway(blank_dsn, tmp_path, use)
+    numbered = query(blank_dsn, "SELECT symbol FROM series ORDER BY slot")
+    assert numbered == [(name,) for name in (*NAMES, "ADA-USD", "DOGE-USD")]
+    (summary,) = replay_recording(tmp_path / "tape", None, lambda line: None)
+    assert (summary.series, summary.bars) == (5, 2 * len(bars) + len(ours))
+
+
+def test_a_slot_taken_at_the_same_moment_ends_the_feed_and_the_next_start_goes_on(
+    blank_dsn: str, tmp_path: Path
+) -> None:
+    first_ms = (time.time_ns() // NS_PER_S // 60 - 50) * MINUTE_MS
+
+    async def race(gateway: Gateway) -> None:
+        sql = "INSERT INTO series (id, asset_class, slot, symbol, bar_s) VALUES (%s, 'crypto', 0, 'ADA-USD', 60)"
+        query(blank_dsn, f"{sql} RETURNING 1", series_id(AssetClass.CRYPTO, 0))
+        await gateway.push(rows(range(3), first_ms))
+        await eventually(gateway.running.task.done, 30)
+
+    with pytest.raises(ExceptionGroup) as e:
+        with_gateway(blank_dsn, tmp_path, race)
+    assert e.group_contains(SlotTakenError)
+
+    async def go_on(gateway: Gateway) -> None:
+        await gateway.push(rows(range(3), first_ms))
+
+    with_gateway(blank_dsn, tmp_path, go_on)
+    assert len(stored(blank_dsn)) == 9
 
 
 def test_more_than_the_queue_holds_is_refused_and_nothing_accepted_is_lost(blank_dsn: str, tmp_path: Path) -> None:
