@@ -277,7 +277,7 @@ class FeedActor:
         """Give status, counters and the bars numbered from `after` on."""
         s = self.service
         return {
-            "status": s.status, "detail": s.detail, "progress": s.progress, "error": self.error,
+            "status": s.status, "detail": s.trouble or s.detail, "progress": s.progress, "error": self.error,
             "is_fatal": self.is_fatal, "n_bars": s.tail.n_bars, "stats": s.stats(),
             "on_way": s.watch.router.n_bars if s.watch else 0, "bars": s.tail.since(after),
         }  # fmt: skip

@@ -297,7 +297,8 @@ class Up:
         said = seen["error"] or seen["status"]
         if said != self.told.get(asset_class):
             self.told[asset_class] = said
-            self.screen.where(f"{asset_class} feed", said)
+            more = f": {seen['detail']}" if said == "not storing" else ""
+            self.screen.where(f"{asset_class} feed", said + more)
         if seen["progress"] and time.monotonic() - self.progressed_at > PROGRESS_S:
             self.progressed_at = time.monotonic()
             self.screen.where(f"{asset_class} feed", seen["progress"])

@@ -105,8 +105,15 @@ class FeedService:
 
     @property
     def status(self) -> str:
-        """Where the feed is: spare, warming, connecting, live, ..."""
+        """Where the feed is: spare, warming, connecting, live, not storing, ..."""
+        if self._phase == "reading" and self.trouble:
+            return "not storing"
         return self._link if self._phase == "reading" else self._phase
+
+    @property
+    def trouble(self) -> str:
+        """Why bars are received and not stored; empty while they are."""
+        return self._watch.router.trouble if self._watch else ""
 
     @property
     def progress(self) -> str:
@@ -348,7 +355,7 @@ class FeedService:
             await put_feed(conn, FeedRow(
                 self.plan.asset_class.value, self.status, self.plan.host, self.plan.tier,
                 newest_ts=stats.newest_ns or None if stats else None, lag_s=stats.lag_s if stats else None,
-                detail=(self.detail or self.progress)[:500],
+                detail=(self.trouble or self.detail or self.progress)[:500],
             ))  # fmt: skip
 
     async def _checkpoints(self) -> None:
