@@ -146,10 +146,19 @@ class System(RayFirst):
 
 
 @contextmanager
-def system(symbols: int, warm_days: int, bar_lengths: tuple[int, ...] = (60,)) -> Iterator[System]:
+def system(
+    symbols: int, warm_days: int, bar_lengths: tuple[int, ...] = (60,), is_recorded: bool = False
+) -> Iterator[System]:
     """Hold a running system in a data folder of its own; its market stands shortly before a minute's end."""
     with tempfile.TemporaryDirectory(prefix="tapewatch-bench-") as folder:
-        chosen = {"data_dir": folder, "assets": [str(STOCKS)], "bar_lengths": list(bar_lengths), "http.port": 0}
+        chosen: dict[str, object] = {
+            "data_dir": folder,
+            "assets": [str(STOCKS)],
+            "bar_lengths": list(bar_lengths),
+            "http.port": 0,
+        }
+        if is_recorded:
+            chosen["recording"] = {"folder": str(Path(folder) / "recording")}
         settings = load_settings(None, chosen, environ={})
         options = UpOptions("synthetic", STANDING, symbols, SEED, Path(folder), 0)
         with _Stack(settings) as stack:

@@ -12,7 +12,7 @@ import typer
 from ray_apps.commands.common import Json, echo_json
 from ray_apps.errors import UsageError
 
-NAMES = ("parse", "replay", "memory", "start", "warm", "burst", "sustained")
+NAMES = ("parse", "replay", "memory", "start", "history", "warm", "burst", "sustained")
 
 
 def bench(
@@ -26,6 +26,7 @@ def bench(
     warm_days: Annotated[
         int | None, typer.Option(min=0, max=30, help="Of burst and sustained: days of history folded before.")
     ] = None,
+    record: Annotated[bool, typer.Option("--record", help="Of sustained: with everything recorded.")] = False,
     json: Json = False,
 ) -> None:
     """Measure one part, or all of them one after the other.
@@ -37,7 +38,7 @@ def bench(
     days = {} if warm_days is None else {"warm_days": warm_days}
     options: dict[str, dict[str, Any]] = {
         "memory": {"symbols": symbols}, "warm": {} if symbols is None else {"symbols": symbols},
-        "burst": {"bursts": bursts, **days}, "sustained": {"minutes": minutes, **days},
+        "burst": {"bursts": bursts, **days}, "sustained": {"minutes": minutes, "record": record, **days},
     }  # fmt: skip
     for one in NAMES if name == "all" else (name,):
         figures = {"bench": one, **_run(one)(**options.get(one, {}))}
