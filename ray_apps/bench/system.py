@@ -152,11 +152,8 @@ def system(
     """Hold a running system in a data folder of its own; its market stands shortly before a minute's end."""
     with tempfile.TemporaryDirectory(prefix="tapewatch-bench-") as folder:
         chosen: dict[str, object] = {
-            "data_dir": folder,
-            "assets": [str(STOCKS)],
-            "bar_lengths": list(bar_lengths),
-            "http.port": 0,
-        }
+            "data_dir": folder, "assets": [str(STOCKS)], "bar_lengths": list(bar_lengths), "http.port": 0,
+        }  # fmt: skip
         if is_recorded:
             chosen["recording"] = {"folder": str(Path(folder) / "recording")}
         settings = load_settings(None, chosen, environ={})
