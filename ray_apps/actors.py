@@ -5,7 +5,7 @@ import gc
 import logging
 import secrets
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
@@ -25,6 +25,7 @@ from ray_apps.ingest.plan import FeedPlan
 from ray_apps.ingest.receipts import Receipt
 from ray_apps.ingest.service import FeedService
 from ray_apps.metrics import Hub, MetricSet, Snapshot
+from ray_apps.placement import DESK_OPTIONS, FEED_OPTIONS, HERE, NAMESPACE, SCORER, SHARD_OPTIONS, Place
 from ray_apps.scoring.shadow import Shadow
 from ray_apps.shards import recovery
 from ray_apps.shards.aftermath import Aftermath
@@ -41,26 +42,11 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-NAMESPACE = "tapewatch"
 COUNT_S = 2.0
 SAVE_AFTER_S = 1.0
 """From the message that makes a checkpoint due to its copying: within a minute most is quiet by then."""
 CALL_S = 90.0
 """A call to an actor may take a whole recovery; beyond this it is given up and made again."""
-
-SHARD_OPTIONS: dict[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": 0, "max_concurrency": 4}
-"""No retries of tasks: with them Ray does not keep the order; the lane sends again itself."""
-FEED_OPTIONS: dict[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": 0, "max_concurrency": 32}
-DESK_OPTIONS: dict[str, Any] = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": 0, "max_concurrency": 16}
-
-
-GATEWAY_OPTIONS: dict[str, Any] = {
-    "num_replicas": 1, "max_ongoing_requests": 256, "ray_actor_options": {"num_cpus": 0},
-}  # fmt: skip
-SCORER_OPTIONS: dict[str, Any] = {
-    "num_replicas": 1, "max_ongoing_requests": 16, "max_queued_requests": 16, "ray_actor_options": {"num_cpus": 0},
-}  # fmt: skip
-SCORER = "scorer"
 
 
 class ShardActor:
@@ -320,6 +306,8 @@ class SinkActor:
 
         self.service = SinkService(plan)
         self.hub = Hub()
+        if plan.metrics.port is not None:
+            self.hub.serve(plan.metrics.host, plan.metrics.port)
         self._task: asyncio.Task[None] | None = None
 
     async def lines(self, after: int) -> list[tuple[int, str]]:
@@ -369,22 +357,31 @@ async def call(ref: Awaitable[Any]) -> Any:
         raise (e.cause if isinstance(e.cause, Exception) else e) from None
 
 
-def remote_shard(config: ShardConfig, checkpoint_s: float) -> Any:
-    """Start a shard's actor, or find it."""
+def remote_shard(config: ShardConfig, checkpoint_s: float, place: Place = HERE) -> Any:
+    """Start a shard's actor."""
     name = f"shard-{config.asset_class}-{config.shard}"
-    return ray.remote(ShardActor).options(name=name, **SHARD_OPTIONS).remote(config, checkpoint_s)
+    return ray.remote(ShardActor).options(name=name, **SHARD_OPTIONS, **place.stream).remote(config, checkpoint_s)
 
 
-def remote_feed(plan: FeedPlan) -> Any:
+def remote_feed(plan: FeedPlan, place: Place = HERE) -> Any:
     """Start a feed's actor."""
-    return ray.remote(FeedActor).options(name=f"feed-{plan.asset_class}", **FEED_OPTIONS).remote(plan)
+    name = f"feed-{plan.asset_class}"
+    return ray.remote(FeedActor).options(name=name, **FEED_OPTIONS, **place.stream).remote(plan)
 
 
-def remote_sinks(plan: "SinkPlan") -> Any:
+def remote_sinks(plan: "SinkPlan", place: Place = HERE) -> Any:
     """Start the sinks' actor."""
-    return ray.remote(SinkActor).options(name="sinks", **DESK_OPTIONS).remote(plan)
+    return ray.remote(SinkActor).options(name="sinks", **DESK_OPTIONS, **place.hub).remote(plan)
 
 
-def remote_desk(desks: dict[AssetClass, DeskService]) -> Any:
+def remote_desk(desks: dict[AssetClass, DeskService], place: Place = HERE) -> Any:
     """Start the desk's actor."""
-    return ray.remote(DeskActor).options(name="desk", **DESK_OPTIONS).remote(desks)
+    return ray.remote(DeskActor).options(name="desk", **DESK_OPTIONS, **place.stream).remote(desks)
+
+
+def end(handles: Iterable[Any]) -> None:
+    """End actors that outlive who started them; the next of the same names are other ones."""
+    for handle in handles:
+        with suppress(Exception):
+            ray.kill(handle)
+    named.cache_clear()

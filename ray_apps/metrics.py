@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, Literal
 
 import numpy as np
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -211,11 +213,21 @@ class Hub(Collector):
     def __init__(self) -> None:
         self._newest: dict[str, Snapshot] = {}
         self._totals: dict[str, dict[Labels, Any]] = {}
+        self._lock = Lock()  # Prometheus is answered from threads
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
+    def serve(self, host: str, port: int) -> int:
+        """Answer Prometheus on a port of its own, from a thread of its own; give the port."""
+        server, _ = start_http_server(port, host, self._registry)
+        return int(server.server_port)
+
     def put(self, snapshot: Snapshot) -> None:
         """Take a process's snapshot; one older than the newest of its incarnation is left out."""
+        with self._lock:
+            self._put(snapshot)
+
+    def _put(self, snapshot: Snapshot) -> None:
         last = self._newest.get(snapshot["process"])
         same = last is not None and last["incarnation"] == snapshot["incarnation"]
         if last is not None and same and last["number"] >= snapshot["number"]:
@@ -245,7 +257,8 @@ class Hub(Collector):
     def collect(self) -> Iterator[Metric]:
         """Give the metric families (called by the registry)."""
         for metric in METRICS:
-            series = self._joined(metric)
+            with self._lock:
+                series = deepcopy(self._joined(metric))
             if metric.kind == "histogram":
                 yield _histogram(metric, series)
                 continue

@@ -10,7 +10,8 @@ from pathlib import Path
 from features.catalog import schema_hash
 from features.market.calendar import Sessions
 from features.market.types import AssetClass
-from ray_apps.config import HttpConfig
+from ray_apps.config_services import HttpConfig
+from ray_apps.errors import UsageError
 from ray_apps.ingest.config import FeedConfig
 from ray_apps.ingest.journal import RecordingPlan
 from ray_apps.ingest.plan import FeedPlan, HistoryPlan, WarmPlan
@@ -36,6 +37,20 @@ class GatewayPlan:
 def primary_bar_s(settings: Settings) -> int:
     """Give the bar length that decides: the longest that is read."""
     return max(settings.bar_lengths)
+
+
+def feeds(settings: Settings, source: str, speed: float) -> tuple[dict[AssetClass, FeedConfig], list[str]]:
+    """Give the feeds of a source that is there already, and a line for each class that cannot be watched."""
+    if source == "push":
+        return {a: pushed_feed(settings, a) for a in settings.assets}, []
+    if source != "polygon":
+        ws = settings.simulator.ws
+        if ws is None:
+            raise UsageError("simulator.ws: expected the address of a running simulator, was none")
+        return {a: simulated_feed(settings, a, ws, speed) for a in settings.assets}, []
+    found = {a: vendor_feed(settings, a) for a in settings.assets}
+    lines = [f"{a}: not watched: {why_not_watched(a)}" for a, feed in found.items() if feed is None]
+    return {a: feed for a, feed in found.items() if feed is not None}, lines
 
 
 def simulated_feed(settings: Settings, asset_class: AssetClass, ws: str, speed: float) -> FeedConfig:

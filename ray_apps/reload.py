@@ -13,6 +13,15 @@ class Change:
 
     settings: Settings
     lines: tuple[str, ...]
+    needs_restart: bool = False
+
+
+def change_of(old: Settings, new: Settings) -> Change | None:
+    """Give what of the new settings may hold at once, and what to say; None where nothing changed."""
+    safe, restart = diff(old, new)
+    lines = [f"config: now in force: {', '.join(safe)}"] if safe else []
+    lines += [f"config: needs a restart: {', '.join(restart)}"] if restart else []
+    return Change(taken_over(old, new), tuple(lines), bool(restart)) if lines else None
 
 
 class ConfigWatch:
@@ -44,11 +53,10 @@ class ConfigWatch:
             new = self._load()
         except ConfigError as e:
             return Change(self.settings, tuple(f"config not taken over: {line}" for line in e.lines))
-        safe, restart = diff(self.settings, new)
-        lines = [f"config: now in force: {', '.join(safe)}"] if safe else []
-        lines += [f"config: needs a restart: {', '.join(restart)}"] if restart else []
-        self.settings = taken_over(self.settings, new)
-        return Change(self.settings, tuple(lines)) if lines else None
+        change = change_of(self.settings, new)
+        if change is not None:
+            self.settings = change.settings
+        return change
 
     def _stat(self) -> tuple[str, int, int] | None:
         path = config_path(self._config, self.settings.data_dir)

@@ -26,17 +26,15 @@ from ray_apps.config import (
     BarLengths,
     BudgetConfig,
     DetectorsConfig,
-    HttpConfig,
     Kind,
     NotificationsConfig,
     PolygonConfig,
     PostgresUrl,
-    RecordingConfig,
     RedisUrl,
-    SimulatorConfig,
     SinksConfig,
     UniverseConfig,
 )
+from ray_apps.config_services import HttpConfig, MetricsConfig, RecordingConfig, SimulatorConfig
 from ray_apps.errors import UsageError
 
 if TYPE_CHECKING:
@@ -106,6 +104,7 @@ class Settings(BaseSettings):
     notifications: NotificationsConfig = NotificationsConfig()
     sinks: SinksConfig = SinksConfig()
     http: HttpConfig = HttpConfig()
+    metrics: MetricsConfig = MetricsConfig()
     recording: RecordingConfig = RecordingConfig()
     database_url: PostgresUrl | None = None
     """PostgreSQL; unset: one from a wheel in the data folder."""

@@ -15,7 +15,7 @@ from features.market.types import AssetClass
 from ray_apps.api.deps import Deps, Push, Questions
 from ray_apps.api.schemas import AnomalyOut, EpisodeOut
 from ray_apps.api.stream import Event
-from ray_apps.config import HttpConfig
+from ray_apps.config_services import HttpConfig
 from ray_apps.sinks.base import TOPICS, SinkUnavailableError, row_of
 from ray_apps.sinks.redis_sink import STREAM, Latest, RedisCache, away, client
 from ray_apps.store.errors import StoreUnavailableError

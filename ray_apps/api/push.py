@@ -13,7 +13,7 @@ from features.market.types import AssetClass
 from ray_apps.api.deps import Deps
 from ray_apps.api.problems import ProblemError, documented
 from ray_apps.api.schemas import PushOut, RefusedOut
-from ray_apps.config import HttpConfig
+from ray_apps.config_services import HttpConfig
 
 MOST_BYTES = 2 * 2**20
 LOOPBACK = ("127.0.0.1", "::1", "localhost")

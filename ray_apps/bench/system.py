@@ -13,7 +13,7 @@ import httpx
 
 from features.market.types import AssetClass
 from ray_apps import actors
-from ray_apps.app import Ground, Up
+from ray_apps.app import Up
 from ray_apps.commands.up import UpOptions
 from ray_apps.ingest.config import FeedConfig
 from ray_apps.ingest.plan import WarmPlan
@@ -22,6 +22,7 @@ from ray_apps.local.stack import Simulated, Stack
 from ray_apps.local.start import Start
 from ray_apps.screen import Screen
 from ray_apps.settings import Settings, load_settings
+from ray_apps.supervisor import Ground
 
 STOCKS = AssetClass.STOCKS
 STANDING = 1e-9
@@ -120,7 +121,7 @@ class System(RayFirst):
         """Do what `up` does twice a second."""
         if self.is_stopping:
             raise KeyboardInterrupt
-        self._look()
+        super().look()
 
     def steer(self, path: str, **body: Any) -> dict[str, Any]:
         """Move the simulator; give its answer."""

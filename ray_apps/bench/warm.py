@@ -61,7 +61,7 @@ class _Started(RayFirst):
         while self.told.get(STOCKS) != "live":
             if time.monotonic() - began > START_S:
                 raise TimeoutError(f"expected the feed to be live within {START_S:.0f} s, was {self.told}")
-            self._look()
+            self.look()
             peak = max(peak, _memory_mb())
             time.sleep(LOOK_S)
         return time.monotonic() - began, peak

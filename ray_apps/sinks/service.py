@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from ray_apps.config import SinksConfig
+from ray_apps.config_services import MetricsConfig
 from ray_apps.sinks.base import Sink
 from ray_apps.sinks.console import Console
 from ray_apps.sinks.house import keep_house
@@ -29,6 +30,7 @@ class SinkPlan:
     redis_url: str
     sinks: SinksConfig
     retention_days: int
+    metrics: MetricsConfig
 
 
 class SinkService:

@@ -1,11 +1,18 @@
 """Bring the schema of a database to the newest version."""
 
+import logging
+import time
+
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, make_url, text
+from sqlalchemy.exc import SQLAlchemyError
 
+LOG = logging.getLogger(__name__)
+
+LOOK_S = 2.0
 LOCK_KEY = 7_041_776
 """Any fixed number of ours: one migration at a time in one database."""
 
@@ -30,6 +37,29 @@ def migrate(dsn: str) -> str:
                 conn.commit()
     finally:
         engine.dispose()
+
+
+def await_schema(dsn: str, timeout_s: float) -> None:
+    """Wait until the database answers and has the newest schema; TimeoutError says what it had last."""
+    engine = create_engine(make_url(dsn).set(drivername="postgresql+psycopg"), connect_args={"connect_timeout": 10})
+    deadline = time.monotonic() + timeout_s
+    try:
+        while (found := _found(engine)) != newest():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"database: expected schema {newest()} within {timeout_s:.0f} s, was {found}")
+            LOG.info("waiting for the database: expected schema %s, was %s", newest(), found)
+            time.sleep(LOOK_S)
+    finally:
+        engine.dispose()
+
+
+def _found(engine: Engine) -> str:
+    """Give the schema's version, or why there is none."""
+    try:
+        with engine.connect() as conn:
+            return version(conn) or "none"
+    except SQLAlchemyError as e:
+        return str(e.__cause__ or e).splitlines()[0]
 
 
 def version(conn: Connection) -> str:

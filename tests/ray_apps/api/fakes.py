@@ -8,7 +8,7 @@ from features.decisions.anomalies import SEVERITIES
 from features.market.types import AssetClass
 from ray_apps.api.deps import Deps
 from ray_apps.api.stream import Event
-from ray_apps.config import HttpConfig
+from ray_apps.config_services import HttpConfig
 from ray_apps.ingest.events import Admission
 from ray_apps.store.feeds import FeedRow, GapRow
 from ray_apps.store.filters import Cursor

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from features.market.types import AssetClass
 from ray_apps.api.http import create_app
 from ray_apps.api.live import listen, live_deps, shown
-from ray_apps.config import HttpConfig
+from ray_apps.config_services import HttpConfig
 from ray_apps.sinks.base import Message, SinkUnavailableError, payload_of
 from ray_apps.sinks.redis_sink import STREAM, Latest, RedisCache, RedisStream, client
 from ray_apps.store import anomalies as table

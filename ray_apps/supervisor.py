@@ -1,0 +1,169 @@
+"""Start the actors of every asset class and keep them at work: the same on one machine and on a cluster."""
+
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from features.market.types import AssetClass
+from ray_apps import actors, placement, plans
+from ray_apps.ingest.config import FeedConfig
+from ray_apps.ingest.plan import WarmPlan
+from ray_apps.local.start import Start
+from ray_apps.reload import Change
+from ray_apps.screen import Screen
+from ray_apps.settings import Settings, detection_config
+from ray_apps.shards.desk import DeskService
+from ray_apps.sinks.service import SinkPlan
+
+PROGRESS_S = 5.0
+"""Between lines about a start that takes long."""
+CALL_S = 60.0
+STOP_S = 45.0
+CONNECT_S = 30.0
+"""Shards are told of the scorer so often: one that was started again does not know it."""
+WARM_DAYS = 4
+"""Days of the tape folded before a first start: norms, time of day and trials a day are settled then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What the actors stand on: database, cache, where the clock starts, the feed of each class.
+
+    `rest` is the REST side of a simulator (host:port), `activities` the column that says how busy a bar was.
+    """
+
+    dsn: str
+    redis_url: str
+    start: Start
+    feeds: dict[AssetClass, FeedConfig]
+    rest: str | None
+    activities: dict[AssetClass, str]
+
+
+class Supervisor:
+    """Owns the feeds, shards, desk and sinks of one installation.
+
+    Parameters
+    ----------
+    settings
+        What they are told.
+    screen
+        Where it says what happens.
+    place
+        Where actors run and how long they live.
+    """
+
+    def __init__(self, settings: Settings, screen: Screen, place: placement.Place = placement.HERE) -> None:
+        self.settings = settings
+        self.screen = screen
+        self.place = place
+        self.feeds: dict[AssetClass, Any] = {}
+        self.shards: dict[AssetClass, list[Any]] = {}
+        self.seen: dict[AssetClass, int] = {}
+        self.told: dict[AssetClass, str] = {}
+        self.sinks: Any = None
+        self.desk: Any = None
+        self.ground: Ground | None = None
+        self.run_id = ""
+        self.is_scorer_up = False
+        self._n_lines = 0
+        self._connected_at = -CONNECT_S
+        self._progressed_at = time.monotonic()
+
+    def start(self, ground: Ground, warm: Callable[[Start], WarmPlan | None], run_id: str) -> None:
+        """Start shards, desk and feeds; those that are there already are found."""
+        settings, dsn = self.settings, ground.dsn
+        told, streams = plans.notification_sinks(settings), plans.stream_sinks(settings)
+        for asset_class in ground.feeds:
+            configs = [
+                plans.shard_config(
+                    settings, asset_class, i, dsn, ground.activities[asset_class], ground.redis_url, run_id
+                )
+                for i in range(settings.shards)
+            ]
+            self.shards[asset_class] = [actors.remote_shard(c, settings.checkpoint_s, self.place) for c in configs]
+        window_s = max(60, plans.primary_bar_s(settings))
+        desks = {
+            a: DeskService(a, dsn, detection_config(settings, a), told, streams, window_s, plans.telling(settings, a))
+            for a in ground.feeds
+        }
+        self.desk = actors.remote_desk(desks, self.place)
+        for asset_class, feed in ground.feeds.items():
+            plan = plans.feed_plan(settings, feed, dsn, warm(ground.start), ground.activities[asset_class], ground.rest)
+            self.feeds[asset_class] = actors.remote_feed(plan, self.place)
+            self.feeds[asset_class].start.remote(detection_config(settings, asset_class))
+        self.ground = ground
+
+    def start_sinks(self) -> None:
+        """Start the sinks and the metrics hub."""
+        assert self.ground is not None
+        g, s = self.ground, self.settings
+        plan = SinkPlan(g.dsn, g.redis_url, s.sinks, s.retention_days, s.metrics)
+        self.sinks = actors.remote_sinks(plan, self.place)
+
+    def look(self) -> None:
+        """Show what each feed saw since the last look; start again one whose process was replaced."""
+        for asset_class, handle in self.feeds.items():
+            try:
+                seen = ray.get(handle.look.remote(self.seen.get(asset_class, 0)), timeout=CALL_S)
+            except RayError:
+                continue
+            if seen["status"] == "starting" or (seen["error"] and not seen["is_fatal"]):
+                handle.start.remote(detection_config(self.settings, asset_class))
+            self._tell(asset_class, seen)
+            if self.settings.sinks.console.bars:
+                self.screen.bars(seen["bars"])
+            self.seen[asset_class] = seen["n_bars"]
+        self._say_lines()
+        if self.is_scorer_up and time.monotonic() - self._connected_at > CONNECT_S:
+            self._connected_at = time.monotonic()
+            for handle in (s for shards in self.shards.values() for s in shards):
+                handle.connect_scorer.remote()
+
+    def take_over(self, change: Change) -> None:
+        """Bring changed settings to the actors, as far as that needs no restart."""
+        self.settings = change.settings
+        for line in change.lines:
+            self.screen.line(line)
+        for asset_class, feed in self.feeds.items():
+            detection = detection_config(self.settings, asset_class)
+            feed.configure.remote(detection)
+            self.desk.configure.remote(asset_class, detection, plans.telling(self.settings, asset_class))
+
+    def stop(self) -> None:
+        """Stop in the order of the data: the feeds, then the shards, which write their checkpoints."""
+        settle([h.stop.remote() for h in self.feeds.values()])
+        settle([s.save.remote() for shards in self.shards.values() for s in shards])
+
+    def _say_lines(self) -> None:
+        """Print what the console sink has to say."""
+        if self.sinks is None:
+            return
+        with suppress(RayError):
+            for number, line in ray.get(self.sinks.lines.remote(self._n_lines), timeout=CALL_S):
+                self._n_lines = number + 1
+                self.screen.alert(line)
+
+    def _tell(self, asset_class: AssetClass, seen: dict[str, Any]) -> None:
+        said = seen["error"] or seen["status"]
+        if said != self.told.get(asset_class):
+            self.told[asset_class] = said
+            more = f": {seen['detail']}" if said == "not storing" else ""
+            self.screen.where(f"{asset_class} feed", said + more)
+        if seen["progress"] and time.monotonic() - self._progressed_at > PROGRESS_S:
+            self._progressed_at = time.monotonic()
+            self.screen.where(f"{asset_class} feed", seen["progress"])
+
+
+def settle(refs: list[Any]) -> None:
+    """Wait for calls, whatever becomes of them."""
+    try:
+        ray.wait(refs, num_returns=len(refs), timeout=STOP_S)
+    except (RayError, ValueError) as e:
+        sys.stderr.write(f"warning: {e}\n")
