@@ -105,6 +105,10 @@ class ShardActor:
             gc.freeze()  # what is there now stays: a collection in the middle of a burst need not look at it
             return self.shard.applied_seq
 
+    async def node(self) -> str:
+        """Give the id of the node this runs on."""
+        return node()
+
     async def state(self) -> dict[str, NDArray[Any]]:
         """Give every array of the state."""
         async with self._lock:
@@ -247,6 +251,10 @@ class FeedActor:
                 async with asyncio.timeout(40):
                     await asyncio.shield(self._task)
 
+    async def node(self) -> str:
+        """Give the id of the node this runs on."""
+        return node()
+
     async def push(self, body: bytes) -> Admission:
         """Take a request of bars, if there is room."""
         return self.service.push(body)
@@ -323,6 +331,11 @@ class SinkActor:
     async def metrics(self) -> str:
         """Give all metrics in Prometheus' text."""
         return self.hub.render()
+
+
+def node() -> str:
+    """Give the id of this process's node."""
+    return str(ray.get_runtime_context().get_node_id())
 
 
 def scorer() -> Any:

@@ -13,7 +13,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import ray
 from ray import serve
+from ray.exceptions import RayError
 
 from features.market.types import AssetClass
 from ray_apps import actors, plans
@@ -22,12 +24,12 @@ from ray_apps.errors import UsageError, causes
 from ray_apps.ingest.plan import WarmPlan
 from ray_apps.local.start import Start, start_of
 from ray_apps.logs import LogScreen, log_json
-from ray_apps.placement import CLUSTER, SCORER, SCORER_OPTIONS, SERVE_RESOURCES, STREAM_RESOURCES
+from ray_apps.placement import CLUSTER, NAMESPACE, SCORER, SCORER_OPTIONS, SERVE_RESOURCES, STREAM_RESOURCES
 from ray_apps.reload import change_of
 from ray_apps.settings import Settings, flatten, load_settings
 from ray_apps.store.checkpoints import sweep
 from ray_apps.store.migrate import await_schema
-from ray_apps.supervisor import WARM_DAYS, Ground, Supervisor
+from ray_apps.supervisor import WARM_DAYS, Ground, Supervisor, settle
 
 LOG = logging.getLogger(__name__)
 
@@ -168,6 +170,32 @@ class _Running:
         watching.stop()
         held = [*watching.feeds.values(), *(s for shards in watching.shards.values() for s in shards)]
         actors.end([*held, watching.desk, watching.sinks])
+
+
+def drain() -> list[str]:
+    """Stop the feeds and write the checkpoints of the shards that run on this node; give their names.
+
+    For the end of a pod: what it held starts elsewhere, from where it stopped.
+    """
+    ray.init(address="auto", namespace=NAMESPACE, log_to_driver=False, configure_logging=False)
+    try:
+        found = {name: actors.named(name) for name in ray.util.list_named_actors()}
+        streams = {n: h for n, h in found.items() if n.startswith(("feed-", "shard-"))}
+        nodes = {n: h.node.remote() for n, h in streams.items()}
+        settle(list(nodes.values()))
+        here = [n for n, ref in nodes.items() if _is_here(ref)]
+        settle([streams[n].stop.remote() for n in here if n.startswith("feed-")])
+        settle([streams[n].save.remote() for n in here if n.startswith("shard-")])
+        return here
+    finally:
+        ray.shutdown()
+
+
+def _is_here(ref: Any) -> bool:
+    try:
+        return bool(ray.get(ref, timeout=0.1) == actors.node())
+    except RayError:
+        return False
 
 
 def ground_of(settings: Settings) -> Ground:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,7 +17,12 @@ app = typer.Typer(help="The database: schema, size and retention.", rich_markup_
 
 
 @app.command()
-def migrate(config: ConfigFile = None, data_dir: DataDir = None, json: Json = False) -> None:
+def migrate(
+    wait: Annotated[float, typer.Option(min=0, help="Seconds the database is waited for.")] = 0.0,
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
     """Bring the schema to this version's; harmless where it is there already.
 
     Example: DATABASE_URL=postgresql://... tapewatch db migrate
@@ -25,11 +30,15 @@ def migrate(config: ConfigFile = None, data_dir: DataDir = None, json: Json = Fa
     from sqlalchemy.exc import SQLAlchemyError
 
     from ray_apps.commands.database import database
+    from ray_apps.store.migrate import await_database
     from ray_apps.store.migrate import migrate as run
 
     with database(load(config, data_dir)) as dsn:
         try:
+            await_database(dsn, wait)
             version = run(dsn)
+        except TimeoutError as e:
+            raise UserError(str(e)) from e
         except SQLAlchemyError as e:
             raise UserError(f"expected the database to take the schema, was: {str(e).splitlines()[0]}") from e
     if json:

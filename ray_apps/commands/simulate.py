@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from datetime import UTC
+import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ray_apps.commands.common import instant
+from ray_apps.commands.common import instant, load
 from ray_apps.errors import UsageError, UserError
 
 if TYPE_CHECKING:
     from features.market.types import AssetClass
 
 
+STORED = "stored"
+SCHEMA_S = 600.0
+"""How long the database is waited for."""
+
+
 def simulate(
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 is every one.")] = "127.0.0.1",
     rest_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the REST side; 0 takes a free one.")] = 8080,
     ws_port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port of the real-time feed; the delayed one is one above.")
@@ -31,7 +38,11 @@ def simulate(
     asset: Annotated[
         str, typer.Option(help="Asset classes, comma separated; of a folder, its class.")
     ] = "stocks,crypto",
-    start: Annotated[str | None, typer.Option(help="Where the clock starts, ISO 8601 in UTC.")] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(help="Where the clock starts, ISO 8601 in UTC; `stored`: after the newest bar of DATABASE_URL."),
+    ] = None,
+    hold: Annotated[bool, typer.Option("--hold", help="Stand still until every class has a subscriber.")] = False,
     batch: Annotated[int, typer.Option(min=1, max=2000, help="Most events of a frame.")] = 1000,
     per_day: Annotated[int, typer.Option(min=0, help="Injected anomalies per day and class.")] = 0,
     labels: Annotated[Path | None, typer.Option(help="CSV file the truth about injected anomalies goes to.")] = None,
@@ -49,9 +60,10 @@ def simulate(
     from ray_apps.simulator.server import run
     from ray_apps.store.files import FileError
 
-    at = instant(start, "--start", UTC)
+    start_ns = _stored() if start == STORED else _ns(instant(start, "--start", UTC))
     try:
         config = SimulatorConfig(
+            host=host,
             rest_port=rest_port,
             ws_port=ws_port,
             source=source,
@@ -59,7 +71,8 @@ def simulate(
             assets=_classes(asset),
             seed=seed,
             speed=speed,
-            start_ns=round(at.timestamp()) * 10**9 if at else None,
+            start_ns=start_ns,
+            hold=hold,
             per_day=per_day,
             labels=labels,
             deflate=deflate,
@@ -71,6 +84,26 @@ def simulate(
         run(config)
     except (OSError, FileError, ValueError) as e:
         raise UserError(str(e)) from e
+
+
+def _ns(at: datetime | None) -> int | None:
+    return round(at.timestamp()) * 10**9 if at else None
+
+
+def _stored() -> int:
+    """Give where the tape of the configured database goes on, once the database is there."""
+    from ray_apps.local.start import start_of
+    from ray_apps.store.migrate import await_schema
+
+    url = load(None, None).database_url
+    if url is None:
+        raise UsageError("--start stored: expected DATABASE_URL, was none")
+    dsn = url.get_secret_value()
+    try:
+        await_schema(dsn, SCHEMA_S)
+    except TimeoutError as e:
+        raise UserError(str(e)) from e
+    return asyncio.run(start_of(dsn)).ns
 
 
 def _classes(text: str) -> tuple[AssetClass, ...]:

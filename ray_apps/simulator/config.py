@@ -17,8 +17,8 @@ class SimulatorConfig:
 
     Attributes
     ----------
-    rest_port, ws_port
-        Where on 127.0.0.1.
+    host, rest_port, ws_port
+        Where it listens.
     source
         "synthetic" or a folder of bar files.
     symbols
@@ -47,6 +47,7 @@ class SimulatorConfig:
         What is wrong from the start.
     """
 
+    host: str = "127.0.0.1"
     rest_port: int = 8080
     ws_port: int = 8765
     source: str = SYNTHETIC

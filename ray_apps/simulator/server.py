@@ -42,7 +42,6 @@ from ray_apps.simulator.truth import Truth, check_symbols
 from ray_apps.simulator.vendor import Vendor
 from ray_apps.simulator.ws import Hub
 
-HOST = "127.0.0.1"
 _PARENT_POLL_S = 0.5
 _LABEL_POLL_S = 1.0
 # The size of the demonstration's anomaly: called as a burst on each of forty days tried, half a year apart.
@@ -86,11 +85,11 @@ async def simulator(config: SimulatorConfig) -> AsyncIterator[dict[str, object]]
     vendor = Vendor(clock, sources, faults)
     admin = Admin(clock, hub, broadcast, faults, sources)
     with (
-        _listen(config.rest_port) as rest_socket,
-        _listen(config.ws_port) as stream_socket,
-        _listen(config.ws_port and config.ws_port + 1) as delayed_socket,
+        _listen(config.host, config.rest_port) as rest_socket,
+        _listen(config.host, config.ws_port) as stream_socket,
+        _listen(config.host, config.ws_port and config.ws_port + 1) as delayed_socket,
     ):
-        vendor.url = f"http://{HOST}:{rest_socket.getsockname()[1]}"
+        vendor.url = f"http://{config.host}:{rest_socket.getsockname()[1]}"
         async with (
             _serve_stream(hub, SOCKET, stream_socket, config.deflate, faults) as real_time,
             _serve_stream(hub, DELAYED, delayed_socket, config.deflate, faults) as delayed,
@@ -165,11 +164,11 @@ def _warn(message: str) -> None:
 
 
 @contextlib.contextmanager
-def _listen(port: int) -> Iterator[socket.socket]:
+def _listen(host: str, port: int) -> Iterator[socket.socket]:
     try:
-        found = socket.create_server((HOST, port))
+        found = socket.create_server((host, port))
     except OSError as e:
-        raise OSError(f"expected port {port} of {HOST} to be free, was: {e.strerror}") from e
+        raise OSError(f"expected port {port} of {host} to be free, was: {e.strerror}") from e
     with found:
         yield found
 
@@ -189,7 +188,8 @@ async def _serve_stream(
         server_header="simulator",
         create_connection=connection_class(faults),
     ):
-        yield f"{HOST}:{listening.getsockname()[1]}"
+        at = listening.getsockname()
+        yield f"{at[0]}:{at[1]}"
         hub.drop("1001")
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 
 from alembic import command
 from alembic.config import Config
@@ -13,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 LOG = logging.getLogger(__name__)
 
 LOOK_S = 2.0
+NO_ANSWER = "no answer"
 LOCK_KEY = 7_041_776
 """Any fixed number of ours: one migration at a time in one database."""
 
@@ -40,14 +42,24 @@ def migrate(dsn: str) -> str:
 
 
 def await_schema(dsn: str, timeout_s: float) -> None:
-    """Wait until the database answers and has the newest schema; TimeoutError says what it had last."""
+    """Wait until the database has the newest schema; TimeoutError says what it had last."""
+    wanted = newest()
+    _await(dsn, timeout_s, f"schema {wanted}", lambda found: found == wanted)
+
+
+def await_database(dsn: str, timeout_s: float) -> None:
+    """Wait until the database answers, whatever its schema; TimeoutError says what came instead."""
+    _await(dsn, timeout_s, "an answer", lambda found: not found.startswith(NO_ANSWER))
+
+
+def _await(dsn: str, timeout_s: float, expected: str, is_so: Callable[[str], bool]) -> None:
     engine = create_engine(make_url(dsn).set(drivername="postgresql+psycopg"), connect_args={"connect_timeout": 10})
     deadline = time.monotonic() + timeout_s
     try:
-        while (found := _found(engine)) != newest():
+        while not is_so(found := _found(engine)):
             if time.monotonic() > deadline:
-                raise TimeoutError(f"database: expected schema {newest()} within {timeout_s:.0f} s, was {found}")
-            LOG.info("waiting for the database: expected schema %s, was %s", newest(), found)
+                raise TimeoutError(f"database: expected {expected} within {timeout_s:.0f} s, was {found}")
+            LOG.info("waiting for the database: expected %s, was %s", expected, found)
             time.sleep(LOOK_S)
     finally:
         engine.dispose()
@@ -57,9 +69,9 @@ def _found(engine: Engine) -> str:
     """Give the schema's version, or why there is none."""
     try:
         with engine.connect() as conn:
-            return version(conn) or "none"
+            return version(conn) or "no schema"
     except SQLAlchemyError as e:
-        return str(e.__cause__ or e).splitlines()[0]
+        return f"{NO_ANSWER}: {str(e.__cause__ or e).splitlines()[0]}"
 
 
 def version(conn: Connection) -> str:

@@ -1,0 +1,65 @@
+{{/* The spec of a Ray pod: root, container, resources, stream (whether it writes checkpoints). */}}
+{{- define "tapewatch.rayPod" -}}
+{{- $ := .root -}}
+serviceAccountName: {{ include "tapewatch.fullname" $ }}
+{{- if or (eq .container "ray-worker") (not $.Values.ray.autoscaling) }}
+automountServiceAccountToken: false
+{{- end }}
+{{- include "tapewatch.pullSecrets" $ }}
+{{- with $.Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with $.Values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $.Values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- if $.Values.topologySpread.enabled }}
+topologySpreadConstraints:
+  - maxSkew: 1
+    topologyKey: topology.kubernetes.io/zone
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector: {matchLabels: {app.kubernetes.io/instance: {{ $.Release.Name }}, app.kubernetes.io/component: worker}}
+{{- end }}
+terminationGracePeriodSeconds: {{ $.Values.terminationGracePeriodSeconds }}
+securityContext: {{- include "tapewatch.podSecurity" (dict "uid" 10001) | nindent 2 }}
+initContainers:
+  {{- include "tapewatch.kernels" $ | nindent 2 }}
+containers:
+  - name: {{ .container }}
+    image: {{ include "tapewatch.image" $ }}
+    imagePullPolicy: {{ $.Values.image.pullPolicy }}
+    securityContext: {{- include "tapewatch.containerSecurity" $ | nindent 6 }}
+    resources: {{- toYaml .resources | nindent 6 }}
+    env:
+      {{- include "tapewatch.env" $ | nindent 6 }}
+      - {name: RAY_LOG_TO_STDERR, value: "1"}
+    ports:
+      {{- if eq .container "ray-head" }}
+      - {name: gcs-server, containerPort: 6379}
+      - {name: dashboard, containerPort: 8265}
+      - {name: client, containerPort: 10001}
+      - {name: hub, containerPort: {{ $.Values.monitoring.metrics.port }}}
+      - {name: as-metrics, containerPort: 44217}
+      - {name: dash-metrics, containerPort: 44227}
+      {{- end }}
+      - {name: serve, containerPort: 8000}
+      - {name: metrics, containerPort: 8080}
+    {{- if eq .container "ray-worker" }}
+    # feeds send on what they took, shards write their checkpoints
+    lifecycle: {preStop: {exec: {command: [tapewatch, drain]}}}
+    {{- end }}
+    volumeMounts:
+      {{- include "tapewatch.scratchMounts" $ | nindent 6 }}
+      - {name: shm, mountPath: /dev/shm}
+      - {name: data, mountPath: /data}
+volumes:
+  {{- include "tapewatch.scratch" $ | nindent 2 }}
+  - {name: shm, emptyDir: {medium: Memory, sizeLimit: {{ add ($.Values.ray.objectStoreBytes | int64) 67108864 }}}}
+  {{- if and .stream $.Values.persistence.enabled }}
+  - {name: data, persistentVolumeClaim: {claimName: {{ include "tapewatch.fullname" $ }}-checkpoints}}
+  {{- else }}
+  - {name: data, emptyDir: {sizeLimit: 1Gi}}
+  {{- end }}
+{{- end -}}
