@@ -15,6 +15,7 @@ from ray_apps.commands import (
     db,
     drain,
     outbox,
+    probe,
     simulate,
     tail,
     up,
@@ -43,6 +44,7 @@ app.add_typer(training.app)
 app.command()(backfill.backfill)
 app.command()(anomalies.anomalies)
 app.command()(tail.tail)
+app.command()(probe.probe)
 app.command()(bench.bench)
 app.add_typer(db.app, name="db")
 app.add_typer(outbox.app, name="outbox")

@@ -1,6 +1,7 @@
 {{/* The spec of a Ray pod: root, container, resources, stream (whether it writes checkpoints). */}}
 {{- define "tapewatch.rayPod" -}}
 {{- $ := .root -}}
+enableServiceLinks: false
 serviceAccountName: {{ include "tapewatch.fullname" $ }}
 {{- if or (eq .container "ray-worker") (not $.Values.ray.autoscaling) }}
 automountServiceAccountToken: false

@@ -1,0 +1,116 @@
+"""Write what the chart's values say twice: `values.schema.json` and the table of its README.
+
+`python k8s/chart.py` writes both from `values.yaml` (its values give the types, its `# --` comments the text) and
+from the schema of the config file, which `settings` holds one to one.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+CHART = ROOT / "charts" / "tapewatch"
+CONFIG = ROOT / "ray_apps" / "config.schema.json"
+
+FREE = {"commonLabels", "nodeSelector", "labels", "annotations", "requests", "limits"}
+"""Mappings of the user's or of Kubernetes' own keys."""
+CHOICES: dict[str, list[Any]] = {
+    "upgradeStrategy": ["NewCluster", "None"],
+    "pullPolicy": ["IfNotPresent", "Always", "Never"],
+    "accessMode": ["ReadWriteOnce", "ReadWriteMany", "ReadWriteOncePod"],
+    "type": ["ClusterIP", "NodePort", "LoadBalancer"],
+}
+TIERS = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        name: {"enum": ["basic", "starter", "developer", "advanced"]}
+        for name in ("stocks", "crypto", "forex", "indices", "options", "futures")
+    },
+}
+PEERS = {"type": "array", "items": {"type": "object"}}
+SPECIAL: dict[str, Any] = {
+    "tiers": TIERS, "tolerations": PEERS, "gatewayFrom": PEERS, "prometheusFrom": PEERS,
+    "pullSecrets": {"type": "array", "items": {"type": "string"}},
+    "assets": {"type": "array", "items": {"type": "string"}},
+    "schedule": {"type": "string", "pattern": r"^$|^(\S+\s+){4}\S+$"},
+}  # fmt: skip
+BOUNDS = {"replicas": 0, "maxReplicas": 0, "minReplicas": 0, "port": 1, "waitSeconds": 1, "timeoutSeconds": 1}
+README_HEAD = """# tapewatch
+
+One RayService with what it stands on. Needs Kubernetes 1.29 and the KubeRay operator 1.6:
+
+```
+helm repo add kuberay https://ray-project.github.io/kuberay-helm/
+helm install kuberay-operator kuberay/kuberay-operator --version 1.6.1 -n kuberay --create-namespace
+helm install tapewatch charts/tapewatch -n tapewatch --create-namespace -f charts/tapewatch/ci/kind-values.yaml
+helm test tapewatch -n tapewatch
+```
+
+`settings` holds the keys of the config file one to one and is checked by the same schema. Addresses and secrets come
+by `existingSecret`. Value files for common cases are under `ci/`. This table is made by `python k8s/chart.py`.
+
+| value | default | what it is |
+|---|---|---|
+"""
+
+
+def schema() -> dict[str, Any]:
+    """Give the schema of the values."""
+    values = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))
+    config = json.loads(CONFIG.read_text("utf-8"))
+    made = _schema("", {k: v for k, v in values.items() if k != "settings"})
+    made["properties"]["settings"] = {k: v for k, v in config.items() if k not in ("$schema", "$id", "$defs", "title")}
+    made["properties"]["global"] = {"type": "object"}  # Helm passes it to every chart
+    return {"$schema": "https://json-schema.org/draft-07/schema#", **made, "$defs": config["$defs"]}
+
+
+def _schema(name: str, value: Any) -> dict[str, Any]:
+    if name in SPECIAL:
+        return dict(SPECIAL[name])
+    if name in CHOICES:
+        return {"enum": CHOICES[name]}
+    if isinstance(value, dict):
+        if name in FREE:
+            return {"type": "object"}
+        return {
+            "type": "object", "additionalProperties": False,
+            "properties": {key: _schema(key, inner) for key, inner in value.items()},
+        }  # fmt: skip
+    if isinstance(value, list):
+        merged = {k: v for item in value for k, v in item.items()}
+        return {"type": "array", "minItems": 1, "items": {**_schema("", merged), "required": ["name", "resources"]}}
+    if isinstance(value, bool):
+        return {"type": "boolean"}
+    if isinstance(value, int):
+        return {"type": "integer", "minimum": BOUNDS.get(name, 0)}
+    return {"type": "string"}
+
+
+def readme() -> str:
+    """Give the README: each value with a comment, its default and the comment."""
+    rows, path, said = [], [], ""
+    for line in (CHART / "values.yaml").read_text("utf-8").splitlines():
+        if comment := re.fullmatch(r"\s*# (?:-- )?(.*)", line):
+            said = comment[1] if "# -- " in line else f"{said} {comment[1]}".strip()
+            continue
+        if found := re.fullmatch(r"( *)(?:- )?([A-Za-z]+):(?: (.*))?", line):
+            depth = (len(line) - len(line.lstrip(" -"))) // 2
+            path[depth:] = [found[2]]
+            if said:
+                rows.append(f"| `{'.'.join(path)}` | {f'`{found[3]}`' if found[3] else ''} | {said} |")
+        said = ""
+    return README_HEAD + "\n".join(rows) + "\n"
+
+
+def main() -> None:
+    """Write both."""
+    (CHART / "values.schema.json").write_text(json.dumps(schema(), indent=1) + "\n", "utf-8")
+    (CHART / "README.md").write_text(readme(), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
