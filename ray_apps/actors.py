@@ -5,7 +5,7 @@ import gc
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
@@ -24,8 +24,9 @@ from ray_apps.ingest.events import Admission
 from ray_apps.ingest.plan import FeedPlan
 from ray_apps.ingest.receipts import Receipt
 from ray_apps.ingest.service import FeedService
+from ray_apps.logs import log_json
 from ray_apps.metrics import Hub, MetricSet, Snapshot
-from ray_apps.placement import DESK_OPTIONS, FEED_OPTIONS, HERE, NAMESPACE, SCORER, SHARD_OPTIONS, Place
+from ray_apps.placement import NAMESPACE, SCORER
 from ray_apps.scoring.shadow import Shadow
 from ray_apps.shards import recovery
 from ray_apps.shards.aftermath import Aftermath
@@ -52,7 +53,9 @@ CALL_S = 90.0
 class ShardActor:
     """Holds one `SymbolShard`; calls wait for each other, recovery comes before the first."""
 
-    def __init__(self, config: ShardConfig, checkpoint_s: float) -> None:
+    def __init__(self, config: ShardConfig, checkpoint_s: float, logs_json: bool = False) -> None:
+        if logs_json:
+            log_json()
         self.shard = SymbolShard(config)
         self.checkpoint_s = checkpoint_s
         self.is_recovered = False
@@ -200,7 +203,9 @@ class RemoteShards:
 class FeedActor:
     """Holds one `FeedService`."""
 
-    def __init__(self, plan: FeedPlan) -> None:
+    def __init__(self, plan: FeedPlan, logs_json: bool = False) -> None:
+        if logs_json:
+            log_json()
         asset_class = plan.asset_class
         self.plan = plan
         self.service = self._make()
@@ -290,7 +295,9 @@ async def push(asset_class: AssetClass, body: bytes) -> Admission | None:
 class DeskActor:
     """Holds the desks of all classes."""
 
-    def __init__(self, desks: dict[AssetClass, DeskService]) -> None:
+    def __init__(self, desks: dict[AssetClass, DeskService], logs_json: bool = False) -> None:
+        if logs_json:
+            log_json()
         self.desks = desks
         self._locks = {a: asyncio.Lock() for a in desks}
 
@@ -309,7 +316,9 @@ class DeskActor:
 class SinkActor:
     """Holds the sinks and the metrics hub."""
 
-    def __init__(self, plan: "SinkPlan") -> None:
+    def __init__(self, plan: "SinkPlan", logs_json: bool = False) -> None:
+        if logs_json:
+            log_json()
         from ray_apps.sinks.service import SinkService  # Redis and HTTP clients: half a second no other actor needs
 
         self.service = SinkService(plan)
@@ -368,33 +377,3 @@ async def call(ref: Awaitable[Any]) -> Any:
             return await ref
     except ray.exceptions.RayTaskError as e:
         raise (e.cause if isinstance(e.cause, Exception) else e) from None
-
-
-def remote_shard(config: ShardConfig, checkpoint_s: float, place: Place = HERE) -> Any:
-    """Start a shard's actor."""
-    name = f"shard-{config.asset_class}-{config.shard}"
-    return ray.remote(ShardActor).options(name=name, **SHARD_OPTIONS, **place.stream).remote(config, checkpoint_s)
-
-
-def remote_feed(plan: FeedPlan, place: Place = HERE) -> Any:
-    """Start a feed's actor."""
-    name = f"feed-{plan.asset_class}"
-    return ray.remote(FeedActor).options(name=name, **FEED_OPTIONS, **place.stream).remote(plan)
-
-
-def remote_sinks(plan: "SinkPlan", place: Place = HERE) -> Any:
-    """Start the sinks' actor."""
-    return ray.remote(SinkActor).options(name="sinks", **DESK_OPTIONS, **place.hub).remote(plan)
-
-
-def remote_desk(desks: dict[AssetClass, DeskService], place: Place = HERE) -> Any:
-    """Start the desk's actor."""
-    return ray.remote(DeskActor).options(name="desk", **DESK_OPTIONS, **place.stream).remote(desks)
-
-
-def end(handles: Iterable[Any]) -> None:
-    """End actors that outlive who started them; the next of the same names are other ones."""
-    for handle in handles:
-        with suppress(Exception):
-            ray.kill(handle)
-    named.cache_clear()

@@ -29,7 +29,7 @@ from ray_apps.reload import change_of
 from ray_apps.settings import Settings, flatten, load_settings
 from ray_apps.store.checkpoints import sweep
 from ray_apps.store.migrate import await_schema
-from ray_apps.supervisor import WARM_DAYS, Ground, Supervisor, settle
+from ray_apps.supervisor import WARM_DAYS, Ground, Supervisor, end, settle
 
 LOG = logging.getLogger(__name__)
 
@@ -169,7 +169,7 @@ class _Running:
             time.sleep(LOOK_S)
         watching.stop()
         held = [*watching.feeds.values(), *(s for shards in watching.shards.values() for s in shards)]
-        actors.end([*held, watching.desk, watching.sinks])
+        end([*held, watching.desk, watching.sinks])
 
 
 def drain() -> list[str]:

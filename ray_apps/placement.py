@@ -23,10 +23,14 @@ SCORER = "scorer"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where actors run and how long they live: options beside their own, of what streams and of the sinks' hub."""
+    """Where actors run and how long they live: options beside their own, of what streams and of the sinks' hub.
+
+    `logs_json`: their log goes to stdout as JSON, for what collects the output of containers.
+    """
 
     stream: Mapping[str, Any] = field(default_factory=dict)
     hub: Mapping[str, Any] = field(default_factory=dict)
+    logs_json: bool = False
 
 
 HERE = Place()
@@ -34,5 +38,5 @@ HERE = Place()
 SERVE_RESOURCES, STREAM_RESOURCES, HUB_RESOURCES = {"serve": 0.001}, {"stream": 0.001}, {"hub": 0.001}
 """A share of what nodes of a cluster offer: those that answer, those that stream, the one that is scraped."""
 _LASTING: dict[str, Any] = {"lifetime": "detached", "get_if_exists": True, "namespace": NAMESPACE}
-CLUSTER = Place({**_LASTING, "resources": STREAM_RESOURCES}, {**_LASTING, "resources": HUB_RESOURCES})
+CLUSTER = Place({**_LASTING, "resources": STREAM_RESOURCES}, {**_LASTING, "resources": HUB_RESOURCES}, logs_json=True)
 """On the nodes that say they have room for it; they outlive a restart of the supervisor, which finds them again."""

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -11,14 +11,16 @@ import ray
 from ray.exceptions import RayError
 
 from features.market.types import AssetClass
-from ray_apps import actors, placement, plans
+from ray_apps import actors, plans
 from ray_apps.ingest.config import FeedConfig
-from ray_apps.ingest.plan import WarmPlan
+from ray_apps.ingest.plan import FeedPlan, WarmPlan
 from ray_apps.local.start import Start
+from ray_apps.placement import DESK_OPTIONS, FEED_OPTIONS, HERE, SHARD_OPTIONS, Place
 from ray_apps.reload import Change
 from ray_apps.screen import Screen
 from ray_apps.settings import Settings, detection_config
 from ray_apps.shards.desk import DeskService
+from ray_apps.shards.shard import ShardConfig
 from ray_apps.sinks.service import SinkPlan
 
 PROGRESS_S = 5.0
@@ -59,7 +61,7 @@ class Supervisor:
         Where actors run and how long they live.
     """
 
-    def __init__(self, settings: Settings, screen: Screen, place: placement.Place = placement.HERE) -> None:
+    def __init__(self, settings: Settings, screen: Screen, place: Place = HERE) -> None:
         self.settings = settings
         self.screen = screen
         self.place = place
@@ -87,16 +89,16 @@ class Supervisor:
                 )
                 for i in range(settings.shards)
             ]
-            self.shards[asset_class] = [actors.remote_shard(c, settings.checkpoint_s, self.place) for c in configs]
+            self.shards[asset_class] = [_shard(c, settings.checkpoint_s, self.place) for c in configs]
         window_s = max(60, plans.primary_bar_s(settings))
         desks = {
             a: DeskService(a, dsn, detection_config(settings, a), told, streams, window_s, plans.telling(settings, a))
             for a in ground.feeds
         }
-        self.desk = actors.remote_desk(desks, self.place)
+        self.desk = _desk(desks, self.place)
         for asset_class, feed in ground.feeds.items():
             plan = plans.feed_plan(settings, feed, dsn, warm(ground.start), ground.activities[asset_class], ground.rest)
-            self.feeds[asset_class] = actors.remote_feed(plan, self.place)
+            self.feeds[asset_class] = _feed(plan, self.place)
             self.feeds[asset_class].start.remote(detection_config(settings, asset_class))
         self.ground = ground
 
@@ -105,7 +107,7 @@ class Supervisor:
         assert self.ground is not None
         g, s = self.ground, self.settings
         plan = SinkPlan(g.dsn, g.redis_url, s.sinks, s.retention_days, s.metrics)
-        self.sinks = actors.remote_sinks(plan, self.place)
+        self.sinks = _sinks(plan, self.place)
 
     def look(self) -> None:
         """Show what each feed saw since the last look; start again one whose process was replaced."""
@@ -167,3 +169,36 @@ def settle(refs: list[Any]) -> None:
         ray.wait(refs, num_returns=len(refs), timeout=STOP_S)
     except (RayError, ValueError) as e:
         sys.stderr.write(f"warning: {e}\n")
+
+
+def _shard(config: ShardConfig, checkpoint_s: float, place: Place = HERE) -> Any:
+    """Start a shard's actor."""
+    name = f"shard-{config.asset_class}-{config.shard}"
+    made = ray.remote(actors.ShardActor).options(name=name, **SHARD_OPTIONS, **place.stream)
+    return made.remote(config, checkpoint_s, place.logs_json)
+
+
+def _feed(plan: FeedPlan, place: Place = HERE) -> Any:
+    """Start a feed's actor."""
+    name = f"feed-{plan.asset_class}"
+    return ray.remote(actors.FeedActor).options(name=name, **FEED_OPTIONS, **place.stream).remote(plan, place.logs_json)
+
+
+def _sinks(plan: SinkPlan, place: Place = HERE) -> Any:
+    """Start the sinks' actor."""
+    return ray.remote(actors.SinkActor).options(name="sinks", **DESK_OPTIONS, **place.hub).remote(plan, place.logs_json)
+
+
+def _desk(desks: dict[AssetClass, DeskService], place: Place = HERE) -> Any:
+    """Start the desk's actor."""
+    return (
+        ray.remote(actors.DeskActor).options(name="desk", **DESK_OPTIONS, **place.stream).remote(desks, place.logs_json)
+    )
+
+
+def end(handles: Iterable[Any]) -> None:
+    """End actors that outlive who started them; the next of the same names are other ones."""
+    for handle in handles:
+        with suppress(Exception):
+            ray.kill(handle)
+    actors.named.cache_clear()
