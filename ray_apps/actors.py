@@ -366,7 +366,7 @@ async def count(snapshot: Snapshot) -> None:
 
 @lru_cache(maxsize=256)
 def named(name: str) -> Any:
-    """Find an actor; a handle stays good over the actor's restarts."""
+    """Find an actor; a handle stays good over the actor's restarts, and until a supervisor ends it for another."""
     return ray.get_actor(name, namespace=NAMESPACE)
 
 
@@ -375,5 +375,8 @@ async def call(ref: Awaitable[Any]) -> Any:
     try:
         async with asyncio.timeout(CALL_S):
             return await ref
+    except ray.exceptions.ActorDiedError:
+        named.cache_clear()  # there may be another of its name by now
+        raise
     except ray.exceptions.RayTaskError as e:
         raise (e.cause if isinstance(e.cause, Exception) else e) from None
