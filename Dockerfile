@@ -23,7 +23,7 @@ COPY training /src/training
 COPY ray_apps /src/ray_apps
 RUN /opt/tapewatch/bin/python -m pip install --quiet --no-deps --no-build-isolation --target /opt/code /src
 # compiled kernels are copied to a writable place at the start: numba refuses a cache it cannot write
-RUN PYTHONPATH=/opt/code NUMBA_CACHE_DIR=/opt/numba /opt/tapewatch/bin/python -m ray_apps.cli warm
+RUN PYTHONPATH=/opt/code NUMBA_CACHE_DIR=/opt/numba /opt/code/bin/tapewatch warm
 
 FROM ${PYTHON} AS serve
 # KubeRay's probes call wget; tini reaps what Ray's processes leave
