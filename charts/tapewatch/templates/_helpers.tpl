@@ -95,7 +95,7 @@ capabilities: {drop: [ALL]}
 - name: kernels
   image: {{ include "tapewatch.image" . }}
   imagePullPolicy: {{ .Values.image.pullPolicy }}
-  command: [cp, -a, /opt/numba/., /numba/]
+  command: [cp, -r, /opt/numba/., /numba/]
   securityContext: {{- include "tapewatch.containerSecurity" . | nindent 4 }}
   resources: {requests: {cpu: 50m, memory: 32Mi}, limits: {cpu: "1", memory: 64Mi}}
   volumeMounts: [{name: kernels, mountPath: /numba}]
