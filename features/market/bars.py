@@ -148,7 +148,16 @@ def infer_bar_ms(t: I64) -> int | None:
     >>> infer_bar_ms(np.array([0, 10_000, 25_000]))
     5000
     """
-    distances, counts = np.unique(np.diff(t), return_counts=True)
+    return common_step_ms(np.diff(t))
+
+
+def common_step_ms(steps: I64) -> int | None:
+    """Give the bar length that distances between starts have, ms; they may be of several series.
+
+    >>> common_step_ms(np.array([60_000, 60_000, 180_000, 60_000]))
+    60000
+    """
+    distances, counts = np.unique(steps, return_counts=True)
     for i in np.argsort(-counts, kind="stable")[:20]:
         d = int(distances[i])
         if d > 0 and d % 1000 == 0 and counts[distances % d == 0].sum() >= ON_GRID_SHARE * counts.sum():

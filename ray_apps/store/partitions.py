@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from features.market.types import I64, NS_PER_S
-from ray_apps.store import backfills
+from ray_apps.store import backfills, imports
 from ray_apps.store.connect import Conn, Ns, fetch
 
 DAY_NS = 86_400 * NS_PER_S
@@ -105,6 +105,7 @@ async def retention(conn: Conn, keep_days: int) -> list[str]:
     old = [d for d in await days_present(conn) if d < first_kept]
     if old:
         await backfills.forget(conn, first_kept * DAY_NS)
+        await imports.forget(conn, first_kept * DAY_NS)
     for day in old:
         async with conn.transaction():
             await conn.execute("SET LOCAL lock_timeout = '5s'")  # never a queue of writers behind a long read
