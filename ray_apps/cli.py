@@ -6,7 +6,20 @@ import sys
 
 import typer
 
-from ray_apps.commands import anomalies, backfill, bench, check, config, db, simulate, tail, up, version, warm
+from ray_apps.commands import (
+    anomalies,
+    backfill,
+    bench,
+    check,
+    config,
+    db,
+    import_bars,
+    simulate,
+    tail,
+    up,
+    version,
+    warm,
+)
 from ray_apps.commands.common import instant
 from ray_apps.commands.database import database
 from ray_apps.errors import UserError
@@ -27,6 +40,7 @@ app.add_typer(config.app, name="config")
 app.command()(simulate.simulate)
 app.add_typer(training.app)
 app.command()(backfill.backfill)
+app.command("import")(import_bars.import_bars)
 app.command()(anomalies.anomalies)
 app.command()(tail.tail)
 app.command()(bench.bench)

@@ -90,7 +90,7 @@ def refuse_bad_values(rows: Rows) -> None:
     outside = (c["h"] < np.maximum(c["o"], c["c"])) | (c["l"] > np.minimum(c["o"], c["c"]))
     rows.refuse(outside, "high_below_low", "l <= o, c <= h", "h")
     for name in ("v", "n"):
-        if name in rows.columns:
+        if name in rows.columns:  # an index has neither
             amount = rows.columns[name]
             rows.refuse((amount < 0) | np.isinf(amount), "bad_volume", f"{name} of 0 or more", name)
 

@@ -1,0 +1,204 @@
+"""`tapewatch import`: bring bars of files into the store, or lines of bars to the running system."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ray_apps.commands.common import ConfigFile, DataDir, Json, echo_json, load, zone
+from ray_apps.errors import UsageError, UserError
+
+if TYPE_CHECKING:
+    from features.market.types import AssetClass
+    from ray_apps.commands.import_screen import Screen
+    from ray_apps.imports.importer import Import
+    from ray_apps.imports.place import Place
+    from ray_apps.imports.reading import Tally
+    from ray_apps.imports.told import Told
+    from ray_apps.settings import Settings
+
+STDIN = "-"
+URL = "http://127.0.0.1:8000"
+LENGTH = re.compile(r"([1-9]\d{0,4})(s|m|h|d)")
+SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+class TimeUnit(StrEnum):
+    MILLISECONDS = "ms"
+    MICROSECONDS = "us"
+    NANOSECONDS = "ns"
+    SECONDS = "s"
+
+
+def import_bars(
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="DIR_OR_FILES",
+            help="Folders, files or patterns of NAME.csv, .csv.gz, .parquet; s3://bucket/prefix; or - for JSON lines.",
+        ),
+    ],
+    asset: Annotated[str, typer.Option(help="Asset class: stocks, crypto, forex, indices, options or futures.")],
+    symbol: Annotated[
+        str | None, typer.Option(help="Symbol of files that do not say; of those that do, the one to take.")
+    ] = None,
+    bar: Annotated[str | None, typer.Option(help="Length of the bars, such as 1m; by default what they show.")] = None,
+    tz: Annotated[str | None, typer.Option("--tz", help="Time zone of times written without one.")] = None,
+    time_unit: Annotated[
+        TimeUnit | None, typer.Option("--time-unit", help="Unit of times that are numbers; by default by their size.")
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(help="Which column is which, such as t=window_start,o=open; by default by their names."),
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Read files that were imported whole before, too.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say how the files would be read: reads their first rows.")
+    ] = False,
+    url: Annotated[str, typer.Option(help="Where the running system is; for JSON lines only.")] = URL,
+    json: Json = False,
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Bring bars of your own files into the store, whatever the layout; or send lines of bars to the running system.
+
+    Known by their header: the vendor's flat files (minute_aggs_v1, day_aggs_v1), t,o,h,l,c,v[,vw,n], and the usual
+    names of columns. What can be read in two ways is refused with a question. Run it again after any interruption.
+    A line for - is {"symbol", "t" (Unix ms), "o", "h", "l", "c", "v"} and maybe "vw", "n", "bar_s".
+    Exit 1 where something did not come in.
+
+    Example: tapewatch import flatfiles/us_stocks_sip/minute_aggs_v1/2026 --asset stocks
+    """
+    from ray_apps.imports.layout import told_columns
+    from ray_apps.imports.told import Told
+
+    settings = load(config, data_dir)
+    unit = None if time_unit is None else time_unit.value
+    told = Told(_class(asset), symbol, _length(bar), _zone(tz), unit, told_columns(columns))
+    _check_symbol(told)
+    if STDIN in files:
+        if len(files) > 1:
+            raise UsageError(f"{STDIN}: expected no files beside it, was some")
+        _push(told, None if dry_run else url, json)
+        return
+    _import(settings, files, told, again, dry_run, json)
+
+
+def _import(settings: Settings, files: list[str], told: Told, again: bool, dry_run: bool, json: bool) -> None:
+    from ray_apps.commands.database import database
+    from ray_apps.commands.import_screen import Screen
+    from ray_apps.imports.importer import Import, Order
+    from ray_apps.imports.place import find
+    from ray_apps.store.errors import StoreError
+    from ray_apps.store.migrate import migrate
+
+    places = find(files, settings.s3)
+    screen = Screen(told, json)
+    if dry_run:
+        tallies = asyncio.run(_plan(places, told, screen))
+    else:
+        with database(settings, make=True) as dsn:
+            migrate(dsn)
+            running = Import(dsn, Order(places, told, settings.retention_days, again))
+            try:
+                asyncio.run(_run(running, screen, settings.retention_days))
+            except StoreError as e:
+                if json:
+                    echo_json(screen.record)
+                raise UserError(str(e)) from e
+            tallies = running.tallies
+    if json:
+        echo_json(screen.record)
+    _exit(tallies)
+
+
+async def _run(running: Import, screen: Screen, retention_days: int) -> None:
+    try:
+        await screen.watch(running)
+    finally:
+        screen.summary(running, retention_days)
+
+
+async def _plan(places: list[Place], told: Told, screen: Screen) -> list[Tally]:
+    """Say how files would be read."""
+    from ray_apps.imports.importer import limits_of, understand_all
+    from ray_apps.imports.reading import Tally
+
+    tallies = [Tally(place) for place in places]
+    recipes = await understand_all(tallies, told, limits_of(None, 1))
+    screen.plan(tallies, recipes)
+    return tallies
+
+
+def _exit(tallies: list[Tally]) -> None:
+    """End with 2 where nothing but questions is left, with 1 where something else did not come in."""
+    if all(t.is_question or t.is_known for t in tallies) and any(t.is_question for t in tallies):
+        raise typer.Exit(2)
+    if any(t.failure or t.refused for t in tallies):
+        raise typer.Exit(1)
+
+
+def _push(told: Told, url: str | None, json: bool) -> None:
+    """Send the lines of the standard input."""
+    from ray_apps.imports.push import Push, PushError
+
+    push = Push(None if url is None else url.rstrip("/"), told.asset_class, told.symbol, told.bar_s, _say)
+    failure = ""
+    try:
+        push.run(sys.stdin.buffer)
+    except PushError as e:
+        failure = f"{e}; lines after {push.sent.last_line:,} were not sent"
+    finally:
+        sent = push.sent
+        if json:
+            echo_json({
+                "accepted": sent.accepted, "refused": sent.refused, "requests": sent.requests,
+                "last_line": sent.last_line, "failure": failure,
+                "messages": [{"line": line, "message": message} for line, message in sent.messages],
+            })  # fmt: skip
+        else:
+            done = "are good" if url is None else "accepted"
+            typer.echo(f"{sent.accepted:,} bars {done}, {sent.refused:,} refused")
+    if failure:
+        raise UserError(failure)
+    if sent.refused:
+        raise typer.Exit(1)
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+def _class(text: str) -> AssetClass:
+    from features.market.types import AssetClass
+
+    if text not in list(AssetClass):
+        raise UsageError(f"--asset: expected one of {', '.join(AssetClass)}, was {text!r}")
+    return AssetClass(text)
+
+
+def _check_symbol(told: Told) -> None:
+    from ray_apps.imports.spelling import ours
+
+    if told.symbol is not None and ours(told.asset_class, told.symbol) != told.symbol:
+        raise UsageError(f"--symbol: expected a symbol of {told.asset_class}, was {told.symbol!r}")
+
+
+def _length(text: str | None) -> int | None:
+    if text is None:
+        return None
+    found = LENGTH.fullmatch(text)
+    if not found:
+        raise UsageError(f"--bar: expected a length such as 1s, 1m, 5m, 1h or 1d, was {text!r}")
+    return int(found[1]) * SECONDS[found[2]]
+
+
+def _zone(name: str | None) -> str | None:
+    if name is not None:
+        zone(name)
+    return "UTC" if name is not None and name.upper() == "UTC" else name
