@@ -14,6 +14,9 @@ SURE_STEPS = 20
 """Of so many distances the commonest is the length; of fewer they may be a thin name's."""
 
 FEW_STEPS = 4
+ON_GRID_SHARE = 0.9
+"""Of the distances, the share a length must divide: the others' rows are refused, so they may be many."""
+
 SAME_STEPS = 200
 """So many equal distances in a row, longer than a bar, are longer bars, not a thin name's."""
 
@@ -59,9 +62,11 @@ def length_of(asset_class: AssetClass, row: F64, ms: F64) -> Length:
     """
     steps = steps_of(row, ms)
     if len(steps):
-        bar_ms = common_step_ms(_whole_days(steps))
-        bar_s = None if bar_ms is None else bar_ms // 1000
-        return Length(bar_s, len(steps), None if bar_s is None else other_length(steps, bar_s))
+        distances, counts = np.unique(_whole_days(steps), return_counts=True)
+        bar_ms = common_step_ms(distances, counts, ON_GRID_SHARE)
+        if bar_ms is None:
+            return Length(None, len(steps))
+        return Length(bar_ms // 1000, len(steps), other_length(steps, bar_ms // 1000))
     is_one_day = len(ms) > 1 and bool((ms == ms[0]).all()) and _is_midnight(asset_class, int(ms[0]))
     return Length(DAY_S, SURE_STEPS) if is_one_day else Length(None, 0)  # every symbol's one bar of a day
 

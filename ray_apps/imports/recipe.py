@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from ray_apps.imports.errors import QuestionError
 from ray_apps.imports.layout import Layout, layout_of
-from ray_apps.imports.lengths import SURE_STEPS, Length, length_of
+from ray_apps.imports.lengths import FEW_STEPS, SURE_STEPS, Length, length_of
 from ray_apps.imports.pieces import Piece, names_of, pieces
 from ray_apps.imports.place import Place
 from ray_apps.imports.sift import Bars, Limits, Sift
@@ -99,7 +99,9 @@ def _with_length(recipe: Recipe, told: Told, common_s: int | None) -> Recipe | F
             return replace(recipe, bar_s=length.bar_s)
     elif common_s is not None:
         return replace(recipe, bar_s=common_s)
-    said = f"they start {length.bar_s} s apart, {length.n_steps} times" if length.bar_s else "too few to say"
+    said = f"They start {length.bar_s} s apart" if length.bar_s else "No distance between them is usual"
+    if length.n_steps < FEW_STEPS:
+        said = "They are too few to say"
     return QuestionError(f"{name}: how long are the bars? {said}: --bar 1m, say")
 
 

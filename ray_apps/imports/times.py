@@ -22,8 +22,8 @@ UNITS = tuple(PER_MS)
 UNREADABLE = np.inf
 """Stands for a time that cannot be read; NaN for none."""
 
-CLEAR_SHARE = 0.99
-"""Of a file's first times, the share that must fit one unit; the others are bad rows."""
+CLEAR_SHARE = 0.9
+"""Of a file's first times, the share that must be said in one way; the others are refused, never misread."""
 
 _ZONED = re.compile(r"[T ]\d.*(Z|[+-]\d\d(:?\d\d)?)$")
 
@@ -61,18 +61,16 @@ def clock_of(name: str, times: pa.Array, unit: str | None, zone: str | None, is_
         present = present.filter(pc.not_equal(pc.utf8_trim_whitespace(present), ""))
     if not len(present):
         raise FileError(f"{name}: expected times, was none")
-    numbers = _as_numbers(present)
-    if numbers is not None:
-        return Clock(unit=_unit(name, float64(numbers), unit))
+    numbers = float64(n) if (n := _as_numbers(present)) is not None else _some_numbers(present)
+    if len(numbers) >= CLEAR_SHARE * len(present):
+        return Clock(unit=_unit(name, numbers, unit))
     if pa.types.is_timestamp(times.type) and times.type.tz is not None:
         return Clock()
     if zone is None and _is_text(times.type):
-        texts = present.to_pylist()
-        if all(_ZONED.search(text) for text in texts):
-            return Clock()
-        return _without_zone(name, next(text for text in texts if not _ZONED.search(text)))
+        without = [text for text in present.to_pylist() if not _ZONED.search(text)]
+        return Clock() if len(without) <= (1 - CLEAR_SHARE) * len(present) else _without_zone(name, without)
     if zone is None and not is_ours:
-        return _without_zone(name, str(present[0].as_py()))
+        return _without_zone(name, [str(present[0].as_py())])
     return Clock(zone=zone or "UTC")
 
 
@@ -139,11 +137,11 @@ def _unit(name: str, values: F64, told: str | None) -> str:
         return likely
     if fits[likely] == 0:
         raise FileError(f"{name}: expected Unix times between 1973 and 2100 in s, ms, us or ns, was {example}")
-    other = next((u for u in UNITS if u != likely and fits[u] > 0), None)
-    seen = (
-        f"some are {likely}, some {other} by their size" if other else f"some are {likely} by their size, some nothing"
+    other = next((u for u in UNITS if u != likely and fits[u] > 0), "none")
+    raise QuestionError(
+        f"{name}: in which unit are the times? By their size some are {likely}, some {other}: "
+        f"--time-unit {'|'.join(UNITS)}"
     )
-    raise QuestionError(f"{name}: in which unit are the times? {seen}: --time-unit {'|'.join(UNITS)}")
 
 
 def _shares(values: F64, unit: str) -> float:
@@ -151,14 +149,29 @@ def _shares(values: F64, unit: str) -> float:
     return float(((ms >= EARLIEST_MS) & (ms <= LATEST_MS)).mean())
 
 
-def _without_zone(name: str, example: str) -> Clock:
-    try:
-        datetime.fromisoformat(example.strip())
-    except ValueError:
-        raise FileError(
-            f"{name}: expected times in ISO 8601 such as 2025-04-02T09:30:00 or Unix times, was {one_line(example)!r}"
-        ) from None
-    raise QuestionError(f"{name}: in which time zone is {one_line(example)!r}? --tz America/New_York, or --tz UTC, say")
+def _some_numbers(times: pa.Array) -> F64:
+    """Give those of some texts that are numbers."""
+    if not _is_text(times.type):
+        return np.empty(0)
+    found = []
+    for text in times.to_pylist():
+        with suppress(ValueError):
+            found.append(float(text))
+    return np.array(found, np.float64)
+
+
+def _without_zone(name: str, examples: Sequence[str]) -> Clock:
+    """Ask for the zone of ISO times; refuse what is none."""
+    for text in examples:
+        try:
+            datetime.fromisoformat(text.strip())
+        except ValueError:
+            continue
+        raise QuestionError(
+            f"{name}: in which time zone is {one_line(text)!r}? --tz America/New_York, or --tz UTC, say"
+        )
+    expected = "times in ISO 8601 such as 2025-04-02T09:30:00, or Unix times"
+    raise FileError(f"{name}: expected {expected}, was {one_line(examples[0])!r}")
 
 
 def _numbers(times: pa.Array, unit: str) -> F64:
