@@ -20,6 +20,7 @@ from features.market.types import AssetClass
 from features.stages.context import Contexts
 from ray_apps.errors import causes
 from ray_apps.ingest.counting import FeedCounts
+from ray_apps.ingest.events import Admission
 from ray_apps.ingest.plan import FeedPlan
 from ray_apps.ingest.receipts import Receipt
 from ray_apps.ingest.service import FeedService
@@ -211,11 +212,8 @@ class FeedActor:
 
     def __init__(self, plan: FeedPlan) -> None:
         asset_class = plan.asset_class
-
-        async def settle(ctx: Contexts, epoch: int) -> None:
-            await call(named("desk").settle.remote(asset_class, ctx, epoch))
-
-        self.service = FeedService(plan, RemoteShards(asset_class), settle)
+        self.plan = plan
+        self.service = self._make()
         self.error = ""
         self.is_fatal = False
         self.counts = FeedCounts(asset_class.value, plan.primary_bar_s, secrets.token_hex(4))
@@ -223,12 +221,23 @@ class FeedActor:
         self._counting: asyncio.Task[None] | None = None
 
     async def start(self, detection: DetectionConfig) -> None:
-        """Begin to read and to judge by these settings; safe to call again."""
+        """Begin to read and to judge by these settings; safe to call again, and after a failure anew from the store."""
         if self._task is None or self._task.done():
+            if self._task is not None:
+                self.service = self._make()
+                self.counts.restart()
             self.error = ""
             await self.service.configure(detection)
             self._task = asyncio.create_task(self._run())
             self._counting = self._counting or asyncio.create_task(self._count())
+
+    def _make(self) -> FeedService:
+        asset_class = self.plan.asset_class
+
+        async def settle(ctx: Contexts, epoch: int) -> None:
+            await call(named("desk").settle.remote(asset_class, ctx, epoch))
+
+        return FeedService(self.plan, RemoteShards(asset_class), settle)
 
     async def _count(self) -> None:
         while True:
@@ -252,6 +261,10 @@ class FeedActor:
                 async with asyncio.timeout(40):
                     await asyncio.shield(self._task)
 
+    async def push(self, body: bytes) -> Admission:
+        """Take a request of bars, if there is room."""
+        return self.service.push(body)
+
     async def configure(self, detection: DetectionConfig) -> None:
         """Judge by these settings from the next message on, in the Market and in the shards."""
         await self.service.configure(detection)
@@ -264,10 +277,20 @@ class FeedActor:
         """Give status, counters and the bars numbered from `after` on."""
         s = self.service
         return {
-            "status": s.status, "detail": s.detail, "progress": s.progress, "error": self.error,
-            "is_fatal": self.is_fatal, "n_bars": s.n_bars, "stats": s.stats(),
-            "on_way": s.watch.router.n_bars if s.watch else 0, "bars": [b for b in s.tail if b[0] >= after],
+            "status": s.status, "detail": s.trouble or s.detail, "progress": s.progress, "error": self.error,
+            "is_fatal": self.is_fatal, "n_bars": s.tail.n_bars, "stats": s.stats(),
+            "on_way": s.watch.router.n_bars if s.watch else 0, "bars": s.tail.since(after),
         }  # fmt: skip
+
+
+async def push(asset_class: AssetClass, body: bytes) -> Admission | None:
+    """Give bars of any source to the feed of their class; None where there is none."""
+    try:
+        feed = named(f"feed-{asset_class}")
+    except ValueError:
+        return None
+    admission: Admission = await call(feed.push.remote(body))
+    return admission
 
 
 class DeskActor:

@@ -14,6 +14,7 @@ from ray_apps.commands import (
     config,
     db,
     import_bars,
+    outbox,
     simulate,
     tail,
     up,
@@ -45,6 +46,7 @@ app.command()(anomalies.anomalies)
 app.command()(tail.tail)
 app.command()(bench.bench)
 app.add_typer(db.app, name="db")
+app.add_typer(outbox.app, name="outbox")
 app.command()(version.version)
 app.command(hidden=True)(warm.warm)
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from features.decisions.anomalies import RETRACTED, Anomalies
 from features.market.bars import merge
-from features.market.polygon import Limits, parse
+from features.market.polygon import Limits
+from features.market.readers import READERS
 from features.market.symbols import shard_of
 from features.market.types import NS_PER_MS, NS_PER_S, AssetClass, BarBatch, FaultBatch, Hole, SlotTable
 from features.stages.context import Contexts
@@ -114,6 +115,8 @@ class _Run:
         match record:
             case recording.FrameRecord():
                 self._parse(record)
+            case recording.SeriesRecord():
+                self._number(record)
             case recording.TakenRecord():
                 self._take(record)
             case recording.BarsRecord():
@@ -133,9 +136,13 @@ class _Run:
                 if record.version and f"{record.model} {record.version}" not in self.summary.models:
                     self.summary.models.append(f"{record.model} {record.version}")
 
+    def _number(self, record: recording.SeriesRecord) -> None:
+        for symbol, bar_s in record.series:
+            self.table.slot(symbol, bar_s)
+
     def _parse(self, frame: recording.FrameRecord) -> None:
         self.summary.frames += 1
-        parsed = parse(frame.data, self.table, frame.now_ns, frame.recv_ns, self.limits)
+        parsed = READERS[frame.form](frame.data, self.table, frame.now_ns, frame.recv_ns, self.limits)
         parts: tuple[BarBatch | FaultBatch, ...] = (*parsed.batches, *parsed.faults)
         for part in parts:
             self.parts[self.n_parts] = part

@@ -5,7 +5,7 @@ history is folded in blocks: the source's own past, or the stored bars of the la
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,6 +19,7 @@ from features.stages.market import Market
 from features.stages.market_stream import MarketStream
 from features.state import DAY_S, SeriesShape
 from ray_apps.ingest import warm
+from ray_apps.ingest.numbering import Numbering
 from ray_apps.ingest.past import Past
 from ray_apps.ingest.plan import FeedPlan
 from ray_apps.shards.messages import Ack, Message, Opened, Peaks
@@ -59,7 +60,7 @@ class Preparation:
     """One start of a feed; `progress` says in a person's words how far it is."""
 
     def __init__(
-        self, plan: FeedPlan, pool: Pool, table: SlotTable, shards: Shards, register: Callable[[], Awaitable[None]],
+        self, plan: FeedPlan, pool: Pool, table: SlotTable, shards: Shards, numbering: Numbering,
         past: Past,
     ) -> None:  # fmt: skip
         self.plan = plan
@@ -67,7 +68,7 @@ class Preparation:
         self._pool = pool
         self._table = table
         self._shards = shards
-        self._register = register
+        self._numbering = numbering
         self._past = past
 
     async def run(self) -> tuple[MarketStream, list[int]]:
@@ -95,7 +96,7 @@ class Preparation:
         day = -1
         try:
             async for block in blocks:
-                await self._register()
+                await self._numbering.store()
                 opened = tuple(Opened(i, s) for i, s in enumerate(self._table.since(0)))
                 for part, closes in self._parts(block):
                     if sending is not None and self._day(part) != day:

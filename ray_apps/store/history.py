@@ -11,7 +11,7 @@ from psycopg import errors
 
 from features.market.bars import BarColumns
 from features.market.types import I32, I64, AssetClass, Bool
-from ray_apps.store import backfills, partitions, series
+from ray_apps.store import backfills, partitions, rollup, series
 from ray_apps.store import bars as bar_sql
 from ray_apps.store.backfills import Covered, Span
 from ray_apps.store.connect import Conn, Ns, connect, fetch, unavailable
@@ -180,6 +180,7 @@ class HistoryWriter:
             for part, are_new in await _by_novelty(conn, rows):
                 merged = await bar_sql.merge(conn, part, are_new)
                 done = bar_sql.Merged(_sum(done.new, merged.new), _sum(done.revised, merged.revised))
+            await rollup.note(conn, partitions.days_of(rows.ts))
             await backfills.cover(conn, self._class, [c for c in covered if c.span.from_ns < c.span.to_ns])
         return done
 
@@ -188,6 +189,7 @@ class HistoryWriter:
             return {}
         async with conn.transaction():
             await conn.execute(GIVE_WAY)
+            await rollup.note(conn, partitions.days_of(rows.ts))
             return await bar_sql.add(conn, rows)
 
 
