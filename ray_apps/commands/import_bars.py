@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
+from dataclasses import asdict
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,16 +15,23 @@ from ray_apps.commands.common import ConfigFile, DataDir, Json, echo_json, load,
 from ray_apps.errors import UsageError, UserError
 
 if TYPE_CHECKING:
+    from pydantic import SecretStr
+
     from features.market.types import AssetClass
     from ray_apps.commands.import_screen import Screen
+    from ray_apps.config import HttpConfig
     from ray_apps.imports.importer import Import
     from ray_apps.imports.place import Place
+    from ray_apps.imports.push import Refusal
     from ray_apps.imports.reading import Tally
     from ray_apps.imports.told import Told
     from ray_apps.settings import Settings
 
 STDIN = "-"
-URL = "http://127.0.0.1:8000"
+ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (none is bound)
+"""Hosts that are listened on but not called."""
+
+ADDRESS = re.compile(r"https?://[^\s/?#]+[^\s?#]*")
 LENGTH = re.compile(r"([1-9]\d{0,4})(s|m|h|d)")
 SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
@@ -58,19 +66,27 @@ def import_bars(
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Read files that were imported whole before, too.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say how the files would be read: reads their first rows.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Only say how the files would be read, by their first rows; of -: check the lines."
+        ),
     ] = False,
-    url: Annotated[str, typer.Option(help="Where the running system is; for JSON lines only.")] = URL,
+    url: Annotated[
+        str | None,
+        typer.Option(help="Where the running system is, for JSON lines; by default http.host and http.port."),
+    ] = None,
     json: Json = False,
     config: ConfigFile = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Bring bars of your own files into the store, whatever the layout; or send lines of bars to the running system.
+    """Bring bars of your own files into the store, whatever the layout; or pipe bars to the running system.
 
     Known by their header: the vendor's flat files (minute_aggs_v1, day_aggs_v1), t,o,h,l,c,v[,vw,n], and the usual
     names of columns. What can be read in two ways is refused with a question. Run it again after any interruption.
-    A line for - is {"symbol", "t" (Unix ms), "o", "h", "l", "c", "v"} and maybe "vw", "n", "bar_s".
-    Exit 1 where something did not come in.
+    Files are history, for the database. Lines of - are live bars, for the running system (with http.token, if set):
+    {"symbol", "t" (Unix ms), "o", "h", "l", "c", "v"} and maybe "vw", "n", "bar_s", as in
+    feeder | tapewatch import - --asset crypto.
+    Exit 1 where something did not come in, 2 where nothing but questions is left.
 
     Example: tapewatch import flatfiles/us_stocks_sip/minute_aggs_v1/2026 --asset stocks
     """
@@ -84,8 +100,11 @@ def import_bars(
     if STDIN in files:
         if len(files) > 1:
             raise UsageError(f"{STDIN}: expected no files beside it, was some")
-        _push(told, None if dry_run else url, json)
+        _check_lines(told, again)
+        _push(told, None if dry_run else _gateway(settings.http, url), settings.http.token, json)
         return
+    if url is not None:
+        raise UsageError(f"--url: expected {STDIN} for lines to send, was files")
     _import(settings, files, told, again, dry_run, json)
 
 
@@ -143,35 +162,61 @@ def _exit(tallies: list[Tally]) -> None:
         raise typer.Exit(1)
 
 
-def _push(told: Told, url: str | None, json: bool) -> None:
+def _push(told: Told, url: str | None, token: SecretStr | None, json: bool) -> None:
     """Send the lines of the standard input."""
     from ray_apps.imports.push import Push, PushError
 
-    push = Push(None if url is None else url.rstrip("/"), told.asset_class, told.symbol, told.bar_s, _say)
-    failure = ""
+    push = Push(url, None if token is None else token.get_secret_value(), told, _say)
+    sent, failure = push.sent, ""
     try:
+        if sys.stdin is None:
+            raise PushError("expected lines on the standard input, was closed")
         push.run(sys.stdin.buffer)
     except PushError as e:
-        failure = f"{e}; lines after {push.sent.last_line:,} were not sent"
+        failure = f"{e}; lines after {sent.last_line:,} were not sent"
     finally:
-        sent = push.sent
         if json:
             echo_json({
-                "accepted": sent.accepted, "refused": sent.refused, "requests": sent.requests,
-                "last_line": sent.last_line, "failure": failure,
-                "messages": [{"line": line, "message": message} for line, message in sent.messages],
+                "accepted": sent.accepted, "refused": sent.refused, "skipped": sent.skipped, "requests": sent.requests,
+                "last_line": sent.last_line, "failure": failure, "refusals": [asdict(r) for r in sent.refusals],
             })  # fmt: skip
         else:
+            skipped = f", {sent.skipped:,} of other symbols" if told.symbol is not None else ""
             done = "are good" if url is None else "accepted"
-            typer.echo(f"{sent.accepted:,} bars {done}, {sent.refused:,} refused")
+            typer.echo(f"{sent.accepted:,} bars {done}, {sent.refused:,} refused{skipped}")
     if failure:
         raise UserError(failure)
     if sent.refused:
         raise typer.Exit(1)
 
 
-def _say(line: str) -> None:
-    typer.echo(line, err=True)
+def _say(refusal: Refusal) -> None:
+    typer.echo(f"line {refusal.line}: {refusal.reason}: {refusal.message}", err=True)
+
+
+def _gateway(http: HttpConfig, url: str | None) -> str:
+    """Give the base address of the running system."""
+    if url is None:
+        if not http.port:
+            raise UsageError("--url: expected the address that `tapewatch up` printed, as http.port is 0, was none")
+        host = ANYWHERE.get(http.host, http.host)
+        return f"http://[{host}]:{http.port}" if ":" in host else f"http://{host}:{http.port}"
+    if not ADDRESS.fullmatch(url):
+        raise UsageError(f"--url: expected an address such as http://127.0.0.1:8000, was {url!r}")
+    return url.rstrip("/")
+
+
+def _check_lines(told: Told, again: bool) -> None:
+    """Refuse what is of files alone."""
+    from features.market.pushed import LENGTHS_S
+
+    given = {"--tz": told.zone, "--time-unit": told.unit, "--columns": told.columns, "--again": again}
+    for option, value in given.items():
+        if value:
+            raise UsageError(f"{option}: expected files to read, was {STDIN}")
+    if told.bar_s not in (None, *LENGTHS_S):
+        expected = ", ".join(map(str, LENGTHS_S))
+        raise UsageError(f"--bar: expected a length of live bars, {expected} s, was {told.bar_s} s")
 
 
 def _class(text: str) -> AssetClass:
