@@ -44,7 +44,7 @@ class Screen:
             "asset_class": self._told.asset_class.value,
             "bars": running.n_bars,
             "seconds": round(seconds, 3),
-            "failed": [t.place.name for t in tallies if is_incomplete(t)],
+            "failed": [t.place.source for t in tallies if is_incomplete(t)],
             "files": [_record(t) for t in tallies],
         }
         if not self._is_json:
@@ -68,7 +68,7 @@ class Screen:
         """Print how each file would be read."""
         self.record = {
             "asset_class": self._told.asset_class.value,
-            "failed": [t.place.name for t in tallies if t.failure],
+            "failed": [t.place.source for t in tallies if t.failure],
             "files": [_planned(t, recipes.get(t.place.source)) for t in tallies],
         }
         if not self._is_json:
