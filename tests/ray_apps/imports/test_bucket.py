@@ -1,6 +1,7 @@
 """Files in buckets: found, streamed, known again by what is in them; a bucket that refuses says so in one line."""
 
 import asyncio
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from moto.server import ThreadedMotoServer
 from pydantic import SecretStr
 
 from features.market.types import AssetClass
+from ray_apps.cli import run as command
 from ray_apps.imports.config import S3Config
 from ray_apps.imports.errors import PlaceError
 from ray_apps.imports.importer import Import, Order
@@ -82,6 +84,30 @@ def test_a_bucket_that_is_not_there_or_does_not_answer(bucket: S3Config, monkeyp
     monkeypatch.setitem(sys.modules, "s3fs", None)
     with pytest.raises(PlaceError, match=r"expected the package s3fs, was absent: pip install 'tapewatch\[s3\]'"):
         find(["s3://flatfiles"], bucket)
+
+
+def test_the_command_takes_the_key_of_the_environment(
+    dsn: str, bucket: S3Config, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    query(dsn, "TRUNCATE bars, imports")
+    for name in ("AWS_ENDPOINT_URL_S3", "AWS_SESSION_TOKEN", "AWS_PROFILE", "TAPEWATCH_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", str(bucket.endpoint_url))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "me")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    monkeypatch.setenv("DATABASE_URL", dsn)
+    monkeypatch.setenv("TAPEWATCH_RETENTION_DAYS", "3000")
+    assert command(["import", f"s3://{PREFIX}", "--asset", "stocks", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [f["file"] for f in told["files"]] == [
+        f"s3://{PREFIX}/2025/04/2025-04-02.csv.gz", f"s3://{PREFIX}/2025/05/2025-05-01.parquet",
+    ]  # fmt: skip
+    assert told["bars"] == sum(len(b) for b in SERIES.values())
+    assert command(["import", "s3://nowhere", "--asset", "stocks"]) == 1
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines()), "hidden" in err) == ("", 1, False)
+    assert err.startswith("error: s3://nowhere: expected a bucket that answers, was: ")
 
 
 def test_a_file_that_vanishes_fails_alone(dsn: str, bucket: S3Config, tmp_path: Path) -> None:
