@@ -134,6 +134,8 @@ def _import(settings: Settings, files: list[str], told: Told, again: bool, dry_r
     if json:
         echo_json(screen.record)
     _exit(tallies)
+    if told.symbol is not None and not dry_run and not any(t.n_bars or t.is_known for t in tallies):
+        raise UserError(f"--symbol: expected bars of {told.symbol} in the files, was none")
 
 
 async def _run(running: Import, screen: Screen, retention_days: int) -> None:

@@ -135,6 +135,8 @@ def remark(t: Tally) -> str:
     notes = [f"{n:,} {reason}" for reason, n in t.refused.most_common()]
     if t.n_repeats:
         notes.append(f"{t.n_repeats:,} repeats")
+    if t.is_open:
+        notes.append("last line without an end: is it whole?")
     if not t.is_over:
         notes.append("not finished")
     return ", ".join(notes) or ("" if t.n_bars else "no bars")

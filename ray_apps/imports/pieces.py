@@ -9,7 +9,7 @@ import io
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 import numpy as np
@@ -43,12 +43,15 @@ class Piece:
         [T] a dictionary of texts, None where the file has no such column.
     n_bytes
         How far into the file its end is.
+    is_open
+        Whether its last line has no end: it may be half a line, its last number short of digits.
     """
 
     rows: Rows
     times: pa.Array
     symbols: pa.DictionaryArray | None
     n_bytes: int
+    is_open: bool = False
 
 
 def names_of(place: Place) -> list[str]:
@@ -158,7 +161,7 @@ def _csv_pieces(place: Place, layout: Layout, size: int) -> Iterator[Piece]:
         for block in lines.blocks(size):
             piece = _csv_piece(place.name, layout, block, lines.n_lines + 1, lines.n_bytes)
             if len(piece.rows.line) or piece.rows.refused:
-                yield piece
+                yield piece if block.endswith(b"\n") else replace(piece, is_open=True)
 
 
 def _csv_piece(name: str, layout: Layout, block: bytes, first_line: int, n_bytes: int) -> Piece:

@@ -42,6 +42,8 @@ class Tally:
         Starts of the oldest and newest bar.
     n_bytes
         How far it has been read.
+    is_open
+        Whether its last line has no end, and may be half a line that looks like a whole one.
     failure
         Why it is not complete; "" where it is, or may still be.
     """
@@ -58,6 +60,7 @@ class Tally:
     first_ns: int | None = None
     last_ns: int | None = None
     n_bytes: int = 0
+    is_open: bool = False
     failure: str = ""
     is_question: bool = False
     is_known: bool = False
@@ -97,6 +100,7 @@ def parts(recipe: Recipe, told: Told, limits: Limits, tally: Tally) -> Generator
     for piece in pieces(recipe.place, recipe.layout):
         line = int(piece.rows.line[0]) if len(piece.rows.line) else 0
         to_line = int(piece.rows.line[-1]) if len(piece.rows.line) else 0
+        tally.is_open = piece.is_open
         bars = sift.take(piece)
         try:
             grid.check(bars, line)

@@ -176,6 +176,19 @@ def test_a_bad_file_is_named_and_the_good_one_beside_it_stored(
     good.unlink()
 
 
+def test_a_symbol_that_no_file_has_and_a_line_without_an_end(tapewatch: Tapewatch, dsn: str, tmp_path: Path) -> None:
+    path = write_flat(tmp_path / "x.csv", {"A": walk(1, T0, 300), "B": walk(2, T0, 300)})
+    code, out, err = tapewatch(str(path), "--asset", "stocks", "--symbol", "C")
+    assert (code, err) == (1, "error: --symbol: expected bars of C in the files, was none\n")
+    assert "no bars" in out
+    path.write_bytes(path.read_bytes()[:-1])
+    code, out, err = tapewatch(str(path), "--asset", "stocks", "--symbol", "B")
+    assert (code, err) == (0, "")
+    assert "last line without an end: is it whole?" in out
+    assert_stored(dsn, "B", walk(2, T0, 300), without=("vwap",))
+    assert len(stored(dsn, "A")) == 0
+
+
 def test_a_wrong_unit_is_contradicted(tapewatch: Tapewatch, tmp_path: Path) -> None:
     path = write_csv(tmp_path / "A.csv", PLAIN_HEADER, plain_rows(walk(1, T0, 50)))
     code, _, err = tapewatch(str(path), "--asset", "stocks", "--time-unit", "s")

@@ -181,6 +181,19 @@ def test_a_file_that_breaks_off_gives_what_was_before(tmp_path: Path, monkeypatc
     assert tally.failure.startswith("B.parquet:3001: expected more rows, was broken off or damaged")
 
 
+def test_a_last_line_without_an_end_is_taken_and_noted(tmp_path: Path) -> None:
+    lines = [row(k) for k in range(40)]
+    path = write(tmp_path / "A.csv", lines)
+    assert not read(path)[1].is_open
+    path.write_bytes(path.read_bytes()[:-2])  # the last number is short of a digit
+    found, tally = read(path)
+    assert (len(volumes(found)), volumes(found)[-1], tally.is_open) == (40, 13, True)
+    path.write_bytes(path.read_bytes()[:-3])  # and now there is none
+    found, tally = read(path)
+    assert (len(volumes(found)), tally.is_open) == (39, True)
+    assert tally.messages[0].startswith("A.csv:41: expected ")
+
+
 def test_longer_bars_in_the_middle_end_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "BLOCK_BYTES", 1 << 16)
     late = T0 * 10**6 + 3_000 * 60 * 10**9
