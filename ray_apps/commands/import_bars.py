@@ -166,15 +166,16 @@ def _exit(tallies: list[Tally]) -> None:
 
 def _push(told: Told, url: str | None, token: SecretStr | None, json: bool) -> None:
     """Send the lines of the standard input."""
+    from ray_apps.imports.errors import PlaceError
     from ray_apps.imports.push import Push, PushError
 
     push = Push(url, None if token is None else token.get_secret_value(), told, _say)
     sent, failure = push.sent, ""
     try:
         if sys.stdin is None:
-            raise PushError("expected lines on the standard input, was closed")
-        push.run(sys.stdin.buffer)
-    except PushError as e:
+            raise PlaceError("expected lines on the standard input, was closed")
+        push.run(sys.stdin.fileno())
+    except (PlaceError, PushError) as e:
         failure = f"{e}; lines after {sent.last_line:,} were not sent"
     finally:
         if json:

@@ -1,20 +1,22 @@
 """Read lines of a pipe in batches: many at once where they come fast, soon where they come slowly."""
 
-import queue
-import threading
+import math
+import os
+import select
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import BinaryIO
+
+from ray_apps.imports.errors import PlaceError
 
 LINGER_S = 0.5
 """After a batch's first line: a slow pipe's lines wait no longer than this."""
 
 LONGEST_LINE = 1 << 13
-"""Bytes; of a longer one the beginning is given, at least so long."""
+"""Bytes; of a longer one so many are given."""
 
-LOOK_S = 1.0
+CHUNK_BYTES = 1 << 18
+LOOK_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,77 +27,50 @@ class Line:
     text: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class _End:
-    """After the last line; `error` where it is not the source's own end."""
+def batches(source: int, most: int) -> Iterator[list[Line]]:
+    """Give at most so many lines of a descriptor at a time, as they come; blank ones are none.
 
-    error: OSError | None = None
-
-
-_Queue = queue.Queue[Line | _End]
-
-
-def batches(source: BinaryIO, most: int) -> Iterator[list[Line]]:
-    """Give at most so many lines at a time, as they come; blank ones are none.
+    It is read as batches are taken: what comes meanwhile waits in the pipe.
 
     Raises
     ------
-    OSError
-        When the source cannot be read, after the lines before that.
+    PlaceError
+        When it cannot be read, after the lines before that.
     """
-    waiting: _Queue = queue.Queue(2 * most)
-    is_over = threading.Event()
-    # Nothing ends a read of a pipe: the thread is left behind if the other end stays open.
-    threading.Thread(target=_read, args=(source, waiting, is_over), name="lines", daemon=True).start()
-    try:
-        end = None
-        while end is None:
-            batch, end = _batch(waiting, most)
-            if batch:
-                yield batch
-        if end.error is not None:
-            raise end.error
-    finally:
-        is_over.set()
-
-
-def _batch(waiting: _Queue, most: int) -> tuple[list[Line], _End | None]:
-    """Give what comes until there are enough or they have waited; and the end, if that was it."""
+    cutter = _Cutter()
     batch: list[Line] = []
-    deadline = time.monotonic() + LOOK_S
-    while len(batch) < most and (left_s := deadline - time.monotonic()) > 0:
-        try:
-            line = waiting.get(timeout=left_s)
-        except queue.Empty:
-            break
-        if isinstance(line, _End):
-            return batch, line
-        if not batch:
-            deadline = time.monotonic() + LINGER_S
-        batch.append(line)
-    return batch, None
+    deadline = math.inf
+    error: OSError | None = None
+    is_over = False
+    while not is_over:
+        left_s = min(max(deadline - time.monotonic(), 0.0), LOOK_S)
+        if select.select([source], [], [], left_s)[0]:
+            try:
+                data = os.read(source, CHUNK_BYTES)
+            except OSError as e:
+                data, error = b"", e
+            is_over = not data
+            batch += cutter.take(data)
+        now = time.monotonic()
+        deadline = min(deadline, now + LINGER_S) if batch else math.inf
+        while len(batch) >= most or (batch and (is_over or now >= deadline)):
+            yield batch[:most]
+            batch, deadline = batch[most:], time.monotonic() + LINGER_S
+    if error is not None:
+        raise PlaceError(f"expected lines that can be read, was {error.strerror}") from error
 
 
-def _read(source: BinaryIO, waiting: _Queue, is_over: threading.Event) -> None:
-    number = 0
-    is_whole = True
-    while not is_over.is_set():
-        try:
-            text = source.readline(LONGEST_LINE)
-        except OSError as e:
-            _put(_End(e), waiting, is_over)
-            return
-        if not text:
-            _put(_End(), waiting, is_over)
-            return
-        is_rest, is_whole = not is_whole, text.endswith(b"\n")
-        number += not is_rest
-        if text.strip() and not is_rest:
-            _put(Line(number, text), waiting, is_over)
+class _Cutter:
+    """Cuts what comes into numbered lines."""
 
+    def __init__(self) -> None:
+        self._rest = b""
+        self._number = 0
 
-def _put(line: Line | _End, waiting: _Queue, is_over: threading.Event) -> None:
-    while not is_over.is_set():
-        with suppress(queue.Full):
-            waiting.put(line, timeout=LOOK_S)
-            return
+    def take(self, data: bytes) -> list[Line]:
+        """Give the lines that are whole now; at the end, which is b"", also one without an end."""
+        *whole, rest = (self._rest + (data or b"\n")).split(b"\n")
+        self._rest = rest[:LONGEST_LINE]
+        first = self._number + 1
+        self._number += len(whole)
+        return [Line(k, text[:LONGEST_LINE]) for k, text in enumerate(whole, first) if text.strip()]

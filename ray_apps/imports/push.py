@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any
 
 import httpx
 import msgspec
@@ -110,24 +110,23 @@ class Push:
             self._headers["Authorization"] = f"Bearer {token}"
         self._ours: dict[str, str | None] = {}
 
-    def run(self, source: BinaryIO) -> None:
-        """Send until the end of the lines.
+    def run(self, source: int) -> None:
+        """Send until the end of the lines of a descriptor.
 
         Raises
         ------
         PushError
-            When the system is not there, has no such feed, or stays full; when the lines cannot be read.
+            When the system is not there, has no such feed, or stays full.
+        PlaceError
+            When the lines cannot be read.
         """
         with httpx.Client(timeout=TIMEOUT_S, headers=self._headers, trust_env=False) as client:
-            try:
-                for lines in batches(source, MOST_BARS):
-                    read = ((line.number, self._bar(line)) for line in lines)
-                    good = [(number, bar) for number, bar in read if bar is not None]
-                    if good:
-                        self._send(client, good)
-                    self.sent.last_line = lines[-1].number
-            except OSError as e:
-                raise PushError(f"expected lines that can be read, was {e.strerror or e}") from e
+            for lines in batches(source, MOST_BARS):
+                read = ((line.number, self._bar(line)) for line in lines)
+                good = [(number, bar) for number, bar in read if bar is not None]
+                if good:
+                    self._send(client, good)
+                self.sent.last_line = lines[-1].number
 
     def _bar(self, line: Line) -> Bar | None:
         """Read a line; None where it is no bar, or not one to take."""

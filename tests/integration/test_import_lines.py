@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import socket
 import sys
 import time
@@ -73,19 +74,10 @@ async def served(app: Callable[..., Awaitable[None]]) -> AsyncIterator[str]:
         listener.close()
 
 
-async def importing(url: str) -> asyncio.subprocess.Process:
+async def importing(*args: str) -> asyncio.subprocess.Process:
     """Start the command, its lines on a pipe."""
     environ = {k: v for k, v in os.environ.items() if not k.startswith(("TAPEWATCH_", "POLYGON_"))}
-    line = [
-        str(Path(sys.executable).with_name("tapewatch")),
-        "import",
-        "-",
-        "--asset",
-        "crypto",
-        "--url",
-        url,
-        "--json",
-    ]
+    line = [str(Path(sys.executable).with_name("tapewatch")), "import", "-", "--asset", "crypto", "--json", *args]
     environ["TAPEWATCH_HTTP__TOKEN"] = TOKEN
     return await asyncio.create_subprocess_exec(*line, env=environ, stdin=-1, stdout=-1, stderr=-1)
 
@@ -107,7 +99,7 @@ def test_bars_of_a_pipe_are_on_the_live_path_while_it_is_open(blank_dsn: str, tm
 
     async def main() -> tuple[int | None, bytes, bytes]:
         async with running(blank_dsn, tmp_path) as url:
-            process = await importing(url)
+            process = await importing("--url", url)
             assert process.stdin is not None
             process.stdin.write(b"".join(json.dumps(bar).encode() + b"\n" for bar in bars))
             await process.stdin.drain()
@@ -127,3 +119,23 @@ def test_bars_of_a_pipe_are_on_the_live_path_while_it_is_open(blank_dsn: str, tm
     assert len(err.splitlines()) == 2
     assert stored(blank_dsn) == {(b["symbol"], b["t"]): b["c"] for b in [*bars, changed]}
     assert query(blank_dsn, "SELECT count(*) FROM bar_revisions") == [(1,)]
+
+
+def test_an_interrupt_ends_a_pipe_that_stays_open(tmp_path: Path) -> None:
+    good = {"symbol": "BTC-USD", "t": 1_795_683_600_000, "o": 2, "h": 3, "l": 1, "c": 2, "v": 5}
+
+    async def main() -> tuple[int | None, bytes, bytes]:
+        process = await importing("--dry-run", "--data-dir", str(tmp_path))
+        assert process.stdin is not None
+        assert process.stderr is not None
+        process.stdin.write(json.dumps(good).encode() + b"\nno JSON\n")
+        async with asyncio.timeout(30):
+            said = await process.stderr.readline()
+            process.send_signal(signal.SIGINT)
+            await process.wait()
+            assert process.stdout is not None
+            return process.returncode, await process.stdout.read(), said + await process.stderr.read()
+
+    code, out, err = asyncio.run(main())
+    assert code == 130
+    assert (json.loads(out)["refused"], len(err.splitlines())) == (1, 1)

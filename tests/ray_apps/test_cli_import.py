@@ -1,6 +1,5 @@
 """`tapewatch import` as a person runs it: what it says, what it asks, what it refuses, how it ends."""
 
-import io
 import json
 import sys
 from collections.abc import Callable
@@ -42,8 +41,10 @@ def tapewatch(
     monkeypatch.setenv("TAPEWATCH_RETENTION_DAYS", "3000")
 
     def call(*args: str, lines: bytes = b"") -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines)))
-        code = run(["import", *args])
+        (tmp_path / "stdin").write_bytes(lines)
+        with (tmp_path / "stdin").open() as stdin:
+            monkeypatch.setattr(sys, "stdin", stdin)
+            code = run(["import", *args])
         out, err = capsys.readouterr()
         return code, out, err
 

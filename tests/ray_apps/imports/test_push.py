@@ -1,11 +1,12 @@
 """Lines of bars to a real gateway: all that are good arrive, each other one is named, whatever the gateway does."""
 
-import io
 import json
 import os
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
@@ -17,7 +18,8 @@ from features.market.polygon import Limits
 from features.market.pushed import MOST_BARS
 from features.market.types import AssetClass
 from ray_apps.api.http import create_app
-from ray_apps.imports.lines import LONGEST_LINE, batches
+from ray_apps.imports.errors import PlaceError
+from ray_apps.imports.lines import CHUNK_BYTES, LONGEST_LINE, Line, batches
 from ray_apps.imports.push import Push, PushError, Refusal
 from ray_apps.imports.told import Told
 from ray_apps.ingest.events import Admission
@@ -31,16 +33,26 @@ TOKEN = "0123456789abcdef"
 CRYPTO = AssetClass.CRYPTO
 
 
-def source(*lines: dict[str, Any] | bytes) -> BinaryIO:
-    return io.BytesIO(b"\n".join(x if isinstance(x, bytes) else json.dumps(x).encode() for x in lines))
+def source(*lines: dict[str, Any] | bytes) -> bytes:
+    return b"\n".join(x if isinstance(x, bytes) else json.dumps(x).encode() for x in lines)
+
+
+@contextmanager
+def readable(text: bytes) -> Iterator[int]:
+    """Give the descriptor of a file of some text."""
+    with tempfile.TemporaryFile() as file:
+        file.write(text)
+        file.seek(0)
+        yield file.fileno()
 
 
 def send(
-    url: str | None, lines: BinaryIO, token: str | None = None, patience_s: float = 20.0, **told: Any
+    url: str | None, lines: bytes, token: str | None = None, patience_s: float = 20.0, **told: Any
 ) -> tuple[Push, list[Refusal]]:
     said: list[Refusal] = []
     push = Push(url, token, Told(told.pop("asset_class", CRYPTO), **told), said.append, patience_s)
-    push.run(lines)
+    with readable(lines) as descriptor:
+        push.run(descriptor)
     assert said == push.sent.refusals
     assert len(said) == push.sent.refused
     return push, said
@@ -138,7 +150,7 @@ def pipe(push: Push) -> Iterator[tuple[BinaryIO, threading.Thread]]:
     """Run a push whose lines the block writes."""
     read, write = os.pipe()
     with os.fdopen(read, "rb") as lines, os.fdopen(write, "wb", buffering=0) as end:
-        thread = threading.Thread(target=push.run, args=(lines,), daemon=True)
+        thread = threading.Thread(target=push.run, args=(lines.fileno(),), daemon=True)
         thread.start()
         yield end, thread
         end.close()
@@ -227,37 +239,31 @@ def test_who_does_not_take_bars_is_told_apart() -> None:
             send(f"{url}/other", source(GOOD))
 
 
-class Torn(io.RawIOBase):
-    """Gives one line, then fails."""
-
-    n_reads = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        self.n_reads += 1
-        if self.n_reads > 1:
-            raise OSError(5, "Input/output error")
-        line = json.dumps(GOOD).encode() + b"\n"
-        buffer[: len(line)] = line
-        return len(line)
+def test_what_cannot_be_read_says_so(tmp_path: Path) -> None:
+    folder = os.open(tmp_path, os.O_RDONLY)
+    try:
+        with pytest.raises(PlaceError, match="expected lines that can be read, was Is a directory"):
+            Push(None, None, Told(CRYPTO), lambda _: None).run(folder)
+    finally:
+        os.close(folder)
 
 
-def test_lines_that_cannot_be_read_say_so_after_those_before() -> None:
-    push = Push(None, None, Told(CRYPTO), lambda _: None)
-    with pytest.raises(PushError, match="expected lines that can be read, was Input/output error"):
-        push.run(io.BufferedReader(Torn()))
-    assert (push.sent.accepted, push.sent.last_line) == (1, 1)
+def cut(text: bytes, most: int) -> list[list[Line]]:
+    with readable(text) as descriptor:
+        return list(batches(descriptor, most))
 
 
-def test_lines_are_cut_as_they_end() -> None:
-    text = b"a\n\n" + b"b" * (3 * LONGEST_LINE) + b"\nc\n" + b" " * (2 * LONGEST_LINE) + b"\nd"
-    found = [line for batch in batches(io.BytesIO(text), 2) for line in batch]
-    assert [(line.number, line.text[:2]) for line in found] == [(1, b"a\n"), (3, b"bb"), (4, b"c\n"), (6, b"d")]
-    assert len(found[1].text) == LONGEST_LINE
-    assert [len(b) for b in batches(io.BytesIO(text), 2)] == [2, 2]
-    assert list(batches(io.BytesIO(b"\n\n"), 2)) == []
+def test_lines_are_cut_as_they_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = b"a\r\n\n" + b"b" * (3 * LONGEST_LINE) + b"\nc\n" + b" " * (2 * LONGEST_LINE) + b"\nd"
+    for size in (CHUNK_BYTES, 7, 1):
+        monkeypatch.setattr("ray_apps.imports.lines.CHUNK_BYTES", size)
+        found = cut(text, 2)
+        assert [[(line.number, line.text[:2]) for line in batch] for batch in found] == [
+            [(1, b"a\r"), (3, b"bb")], [(4, b"c"), (6, b"d")],
+        ]  # fmt: skip
+        assert len(found[0][1].text) == LONGEST_LINE
+        assert cut(b"\n\n", 2) == cut(b"", 2) == []
+        assert [len(batch) for batch in cut(b"x\n" * 5, 2)] == [2, 2, 1]
 
 
 VALUES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=6), st.just(T), st.just(5.0))
@@ -270,7 +276,7 @@ OBJECTS = st.dictionaries(st.sampled_from([*GOOD, "vw", "n", "bar_s"]), VALUES).
 @given(st.lists(st.one_of(OBJECTS, st.binary(max_size=40)), max_size=8))
 def test_any_lines_are_counted_once(lines: list[bytes]) -> None:
     text = b"\n".join(lines)
-    push, said = send(None, io.BytesIO(text))
+    push, said = send(None, text)
     filled = sum(bool(line.strip()) for line in text.split(b"\n"))
     assert push.sent.accepted + push.sent.refused == filled
     assert all(r.message.isprintable() for r in said)
