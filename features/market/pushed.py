@@ -134,8 +134,8 @@ def encode_pushed(asset_class: AssetClass, names: Sequence[str], bars: BarColumn
     """Write a request of bars, the reverse of `parse_pushed`; `names` [T] are in our spelling.
 
     >>> one = np.array([2.0])
-    >>> bars = BarColumns(np.array([60 * NS_PER_S]), one, one, one, one, one, one * NAN, one)
-    >>> encode_pushed(AssetClass.CRYPTO, ["BTC-USD"], bars, 60)[26:]
+    >>> bars = BarColumns(np.array([60_000 * NS_PER_MS]), one, one, one, one, one, one * NAN, one)
+    >>> encode_pushed(AssetClass.CRYPTO, ["BTC-USD"], bars, 60)[24:]
     b'"bars":[{"symbol":"BTC-USD","t":60000,"o":2.0,"h":2.0,"l":2.0,"c":2.0,"v":2.0,"n":2.0,"bar_s":60}]}'
     """
     columns = [c.tolist() for c in (bars.open, bars.high, bars.low, bars.close, bars.volume, bars.vwap, bars.trades)]

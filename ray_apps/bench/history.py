@@ -19,6 +19,8 @@ import pyarrow.parquet as pq
 
 from features.market.bars import BarColumns
 from features.market.types import NS_PER_MS, NS_PER_S, AssetClass
+from ray_apps.bench.recording_cost import recording_cost
+from ray_apps.bench.store_replay import store_replay_rate
 from ray_apps.imports import importer
 from ray_apps.imports.config import S3Config
 from ray_apps.imports.pieces import BATCH_ROWS
@@ -44,6 +46,20 @@ START_S = 60.0
 _SPAN = re.compile(rb"/range/1/minute/(\d+)/(\d+)")
 _COPIED = 9_000_000
 """Series of the bare copies are numbered from here: far from those of the backfill."""
+
+
+def run() -> dict[str, float]:
+    """Measure the ways into the store, out of it, and into a recording, one after the other."""
+    return {
+        **backfill_rate(),
+        **_named("import", import_rate()),
+        **_named("replay", store_replay_rate()),
+        **recording_cost(),
+    }
+
+
+def _named(prefix: str, figures: dict[str, float]) -> dict[str, float]:
+    return {f"{prefix}_{name}": value for name, value in figures.items()}
 
 
 def backfill_rate(symbols: int = 6, bars: int = LIMIT, url: str | None = None) -> dict[str, float]:
@@ -80,8 +96,8 @@ def import_rate(symbols: int = 1_000, minutes: int = 390, files: int = 3) -> dic
     Returns
     -------
     dict
-        Bars of a file, bars per second (`import`, `copy`: medians over the files) and the median share of the copy
-        the import reaches.
+        Bars of a file, bars per second of the import and the copies (`copy`), medians over the files, and the median
+        share of the copy the import reaches (`of_copy`).
     """
     with tempfile.TemporaryDirectory(prefix="tapewatch-bench-") as folder, LocalPostgres(Path(folder)) as server:
         migrate(server.dsn)
@@ -102,9 +118,9 @@ def import_rate(symbols: int = 1_000, minutes: int = 390, files: int = 3) -> dic
     imports, copies = (statistics.median(column) for column in zip(*pairs[1:], strict=True))
     return {
         "bars": n,
-        "import_bars_per_s": n / imports,
+        "bars_per_s": n / imports,
         "copy_bars_per_s": n / copies,
-        "import_of_copy": statistics.median(copy / imported for imported, copy in pairs[1:]),
+        "of_copy": statistics.median(copy / imported for imported, copy in pairs[1:]),
     }
 
 

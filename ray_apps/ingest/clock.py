@@ -2,13 +2,11 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from features.market.types import I64, NS_PER_S
-
-RESYNC_FRAMES = 5  # so many frames in a row that contradict the clock: then the clock is wrong, not they
 
 
 class FeedClock:
@@ -16,7 +14,7 @@ class FeedClock:
 
     A source that is live (`is_live`) has a better one: the wall clock less its delay. A tape has none until its
     first bar, so the first frame is believed. Both directions heal: a clock set by an old correction, by a
-    poisoned bar or by a tape that was wound back contradicts everything that follows and is set anew.
+    poisoned bar or by a tape that was wound back contradicts everything that follows and is set anew (`Doubts`).
 
     Parameters
     ----------
@@ -59,7 +57,6 @@ class FeedClock:
         self._monotonic = monotonic
         self._wall = wall
         self._anchor: tuple[int, int] | None = None  # window end, monotonic time it was seen
-        self._contradictions = 0
         self.resets = 0
 
     def now_ns(self) -> int:
@@ -84,21 +81,19 @@ class FeedClock:
         if self._anchor is None or end > self.now_ns():
             self._anchor = (end, self._monotonic())
 
-    def contradict(self, n_future: int, n_too_old: int, n_accepted: int) -> bool:
-        """Take note of what a frame's bars say against the clock; forget it after several. True if forgotten.
+    def is_contradicted(self, n_future: int, n_too_old: int, n_accepted: int) -> bool:
+        """Say whether a frame's bars speak against the clock.
 
-        Bars of the future count where they are the most of a frame: to a clock that is late, corrections look good.
-        Bars of the past count where nothing else came, since they are usual after a burst.
+        Bars of the future do where they are the most of a frame: to a clock that is late, corrections look good.
+        Bars of the past do where nothing else came, since they are usual after a burst.
         """
         if self._is_live or self._anchor is None:
             return False
-        if n_future > n_accepted or (n_too_old > 0 and n_accepted == 0):
-            self._contradictions += 1
-        elif n_accepted:
-            self._contradictions = 0
-        if self._contradictions < RESYNC_FRAMES:
-            return False
-        self._anchor = None
-        self._contradictions = 0
-        self.resets += 1
-        return True
+        return n_future > n_accepted or (n_too_old > 0 and n_accepted == 0)
+
+    def set_anew(self, frames: Sequence[I64]) -> None:
+        """Believe these frames' window ends, each frame's median, and forget what was before."""
+        medians = [int(np.sort(ends)[len(ends) // 2]) for ends in frames if len(ends)]
+        if medians:
+            self._anchor = (max(medians), self._monotonic())
+            self.resets += 1

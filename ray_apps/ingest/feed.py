@@ -11,14 +11,13 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from features.market.bars import merge
 from features.market.polygon import Parsed
 from features.market.readers import READERS
 from features.market.types import NS_PER_S, BarBatch, FaultBatch, Hole, SlotTable
 from ray_apps.ingest.clock import FeedClock
 from ray_apps.ingest.config import FeedConfig
+from ray_apps.ingest.doubts import Doubts, Read
 from ray_apps.ingest.events import Delivery, EventKind, FeedEvent, FeedStats, Flush
 from ray_apps.ingest.holes import Holes
 from ray_apps.ingest.journal import Journal
@@ -79,6 +78,7 @@ class Feed:
         self._limits = config.limits
         self._frames = FrameQueue(config.queue_frames, config.queue_bytes)
         self._bars = BarQueue(config.queue_bars)
+        self._doubts = Doubts(self.clock, self._read)
         self._holes = Holes(config.newest_ns, config.dark_s)
         self._stats = FeedStats()
         rng = rng or random.Random()  # noqa: S311  (spreads reconnections, hides nothing)
@@ -162,20 +162,37 @@ class Feed:
                 self._holes.lose("shed_frames", lost)
             if frame.form == "stream":
                 if session not in (0, frame.session):
+                    await self._use(self._doubts.settle())
                     self._holes.lose("reconnect", blind_s=self._link.blind_s - blind_s)
                 session, blind_s = frame.session, self._link.blind_s
-            now_ns = self.clock.now_ns()
-            parsed = READERS[frame.form](frame.data, self._table, now_ns, frame.recv_ns, self._limits)
+            if frame.form == self._config.form:
+                resets = self.clock.resets
+                found = self._doubts.take(frame)
+                if self.clock.resets > resets:
+                    self._clock_set(found)
+            else:
+                now_ns = self.clock.now_ns()
+                found = [Read(frame, now_ns, self._read(frame, now_ns))]
+            await self._use(found)
+            await asyncio.sleep(0)  # the reader's turn
+
+    def _read(self, frame: Frame, now_ns: int) -> Parsed:
+        return READERS[frame.form](frame.data, self._table, now_ns, frame.recv_ns, self._limits)
+
+    async def _use(self, found: Sequence[Read]) -> None:
+        """Hand on what was read: its statuses to the link, its bars to the queue."""
+        for read in found:
+            frame, parsed = read.frame, read.parsed
             self._count(frame, parsed)
             parts: tuple[Part, ...] = (*parsed.batches, *parsed.faults)
             if self._journal is not None:
-                self._journal.frame(frame.form, frame.recv_ns, now_ns, frame.data, len(parts))
+                self._journal.frame(frame.form, frame.recv_ns, read.now_ns, frame.data, len(parts))
             for status in parsed.statuses:
-                self._link.hear(session, status)
+                self._link.hear(frame.session, status)
             if frame.form == self._config.form:
-                self._tell_time(parsed)
+                for hole in self._holes.see(parsed.batches):
+                    self._bars.put_hole(hole)
             await self._bars.put(parts)
-            await asyncio.sleep(0)  # the reader's turn
 
     def _count(self, frame: Frame, parsed: Parsed) -> None:
         self._stats.frames += 1
@@ -184,16 +201,12 @@ class Feed:
         for reason, count in parsed.errors.items():
             self._stats.errors[reason] = self._stats.errors.get(reason, 0) + count
 
-    def _tell_time(self, parsed: Parsed) -> None:
-        """Move the clock on, close holes, and doubt the clock where frames contradict it."""
-        for hole in self._holes.see(parsed.batches):
-            self._bars.put_hole(hole)
-        if parsed.batches:
-            self.clock.observe(np.concatenate([b.ts_end for b in parsed.batches]))
-        accepted = sum(map(len, parsed.batches))
-        if self.clock.contradict(parsed.errors["future"], parsed.errors["too_old"], accepted):
+    def _clock_set(self, found: Sequence[Read]) -> None:
+        """Say that the clock was set anew; where the tape was wound back, its newest window is not the newest."""
+        oldest = min((int(b.ts_end.min()) for r in found for b in r.parsed.batches), default=self._holes.newest_ns)
+        if oldest < self._holes.newest_ns:
             self._holes.forget()
-            self._tell(FeedEvent(EventKind.CLOCK_RESET, time.time_ns(), "the bars contradicted the feed's clock"))
+        self._tell(FeedEvent(EventKind.CLOCK_RESET, time.time_ns(), "the bars contradicted the feed's clock"))
 
     async def _deliver_all(self) -> None:
         """Flush what is parsed, as it becomes due."""
@@ -222,6 +235,7 @@ class Feed:
         try:
             async with asyncio.timeout(self._config.close_timeout_s):
                 await self._frames.drained(self._config.close_timeout_s)
+                await self._use(self._doubts.settle())
                 await self._bars.drained()
         except TimeoutError:
             return

@@ -327,7 +327,7 @@ class FeedService:
             self._closed.task_done()
 
     def _event(self, event: FeedEvent) -> None:
-        if event.kind is EventKind.GAP:
+        if event.kind in (EventKind.GAP, EventKind.CLOCK_RESET):  # of bars: the link is as it was
             return
         self._link = {
             EventKind.AUTHENTICATED: "connected", EventKind.SUBSCRIBED: "live", EventKind.FATAL: "refused",

@@ -16,5 +16,5 @@ def test_it_brings_every_bar_and_pairs_its_copies():
 def test_it_imports_every_bar_and_copies_as_many():
     found = import_rate(symbols=40, minutes=50, files=1)
     assert found["bars"] == 2_000
-    assert found["import_of_copy"] == pytest.approx(found["import_bars_per_s"] / found["copy_bars_per_s"])
+    assert found["of_copy"] == pytest.approx(found["bars_per_s"] / found["copy_bars_per_s"])
     assert min(found.values()) > 0

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.market.types import I64, NS_PER_S
-from ray_apps.ingest.clock import RESYNC_FRAMES, FeedClock
+from ray_apps.ingest.clock import FeedClock
 
 T0 = 1_789_738_260 * NS_PER_S
 
@@ -57,7 +57,7 @@ def test_a_live_source_has_the_wall_clock_less_its_delay() -> None:
     clock = hands.clock(delay_s=900, is_live=True)
     clock.observe(ends(10**6))
     assert clock.now_ns() == T0 - 900 * NS_PER_S
-    assert not any(clock.contradict(9, 0, 0) for _ in range(20))
+    assert not clock.is_contradicted(9, 0, 0)
 
 
 @given(st.lists(st.tuples(st.integers(0, 100), st.integers(-500, 500)), min_size=1))
@@ -78,30 +78,22 @@ def test_the_first_frame_is_judged_by_its_median() -> None:
     assert clock.now_ns() == T0
 
 
-def test_a_clock_set_by_an_old_correction_heals() -> None:
+def test_set_anew_by_the_median_of_the_newest_frame() -> None:
     clock = Hands().clock()
-    clock.observe(ends(-600))
-    told = [clock.contradict(3, 0, 1) for _ in range(RESYNC_FRAMES)]
-    assert told == [False] * (RESYNC_FRAMES - 1) + [True]
-    assert (clock.now_ns(), clock.resets) == (0, 1)
+    clock.observe(ends(10**6))
+    clock.set_anew([ends(0, 1, 2), ends(), ends(59, 60, 10**7)])
+    assert (clock.now_ns(), clock.resets) == (T0 + 60 * NS_PER_S, 1)
 
 
-def test_one_poisoned_bar_among_good_frames_changes_nothing() -> None:
-    hands = Hands()
-    clock = hands.clock()
-    clock.observe(ends(0))
-    for minute in range(1, 50):
-        hands.monotonic_ns += 60 * NS_PER_S
-        assert not clock.contradict(1, 0, 100)
-        clock.observe(ends(60 * minute + 1))
-    assert clock.resets == 0
-
-
-def test_late_bars_beside_good_ones_are_no_contradiction() -> None:
+@pytest.mark.parametrize(
+    ("future", "too_old", "accepted", "contradicts"),
+    [(3, 0, 1, True), (1, 0, 100, False), (0, 5, 5, False), (0, 5, 0, True), (0, 0, 0, False)],
+)
+def test_what_speaks_against_the_clock(future: int, too_old: int, accepted: int, contradicts: bool) -> None:
     clock = Hands().clock()
+    assert not clock.is_contradicted(future, too_old, accepted)  # it knows no time yet
     clock.observe(ends(0))
-    assert not any(clock.contradict(0, 5, 5) for _ in range(100))
-    assert not any(clock.contradict(0, 0, 0) for _ in range(100))
+    assert clock.is_contradicted(future, too_old, accepted) is contradicts
 
 
 @pytest.mark.parametrize("options", [{"speed": 0.0}, {"speed": float("nan")}, {"speed": 2.0, "is_live": True}])
