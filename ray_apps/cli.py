@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from ray_apps.commands import anomalies, backfill, bench, check, config, db, simulate, tail, up, version, warm
+from ray_apps.commands import anomalies, backfill, bench, check, config, db, quality, simulate, tail, up, version, warm
 from ray_apps.errors import UserError
 from training import cli as training
 
@@ -24,6 +24,7 @@ app.add_typer(config.app, name="config")
 app.command()(simulate.simulate)
 app.add_typer(training.app)
 app.command()(backfill.backfill)
+app.command()(quality.quality)
 app.command()(anomalies.anomalies)
 app.command()(tail.tail)
 app.command()(bench.bench)

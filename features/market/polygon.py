@@ -31,7 +31,7 @@ from features.market import symbols
 from features.market.bars import COLUMN_NAMES, BarColumns, waves
 from features.market.decimals import read_decimals
 from features.market.errors import DataError
-from features.market.quality import Limits, Verdict, judge, settle
+from features.market.judge import Limits, Verdict, judge, settle
 from features.market.types import F64, I32, I64, NS_PER_S, U8, AssetClass, BarBatch, Bool, FaultBatch, SlotTable
 from features.market.wire import TOPICS, Status, StockBar, WireBar, decode
 

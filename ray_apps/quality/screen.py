@@ -1,0 +1,139 @@
+"""What a person sees of the quality of bars in a terminal."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from features.market.quality.findings import Flaw
+from features.market.quality.schema import schema
+from features.market.quality.summary import Quality
+from features.market.types import F64
+from ray_apps.quality.curves import clock, median_curve
+from ray_apps.quality.record import zone
+from ray_apps.quality.told import NAMES, amount, instant, percent, sample, span, what
+from ray_apps.quality.wish import length, said
+
+SYMBOLS_SHOWN = 40
+FINDINGS_SHOWN = 16
+BLOCKS = " ▁▂▃▄▅▆▇█"
+COUNTED = (*(Flaw.GAP, Flaw.STALE, Flaw.PRICE_OUTLIER, Flaw.VOLUME_OUTLIER, Flaw.SLIP, Flaw.SPLIT),)
+HEADS = ("gaps", "stale", "price", "volume", "slips", "splits")
+
+
+def show(quality: Quality, console: Console) -> None:
+    """Print the figures of each symbol, the largest findings, and what the fields hold."""
+    n_bars = sum(s.n_bars for s in quality.series)
+    names = "1 symbol" if len(quality.series) == 1 else f"{len(quality.series):,} symbols"
+    console.print(
+        f"{quality.asset_class} {length(quality.bar_s)}: {n_bars:,} bars of {names}, "
+        f"{len(quality.day):,} trading days, {said(quality.from_ns).removesuffix(' UTC')} to {said(quality.to_ns)}\n"
+    )
+    _symbols(quality, console)
+    _findings(quality, console)
+    _rows(quality, console)
+    _fields(quality, console)
+    _patterns(quality, console)
+
+
+def _symbols(quality: Quality, console: Console) -> None:
+    table = _table(("symbol", "bars", "days", "prints", "covered", "missing", *HEADS, "bad", "day"), left=1)
+    covered = quality.covered
+    order = sorted(range(len(quality.series)), key=lambda k: (-_weight(quality, k), float(covered[k])))
+    for k in order[:SYMBOLS_SHOWN]:
+        s = quality.series[k]
+        table.add_row(
+            s.symbol, f"{s.n_bars:,}", f"{int((s.coverage.n_bars > 0).sum()):,}", percent(s.coverage.usual_share),
+            percent(float(covered[k])), percent(s.coverage.missing_share, 2) if s.n_flaws[Flaw.GAP] else "-",
+            *(f"{s.n_flaws[flaw]:,}" if s.n_flaws[flaw] else "-" for flaw in COUNTED),
+            f"{sum(s.refused.values()):,}" if s.refused.total() else "-", percent(s.volatility.daily),
+        )  # fmt: skip
+    console.print(table)
+    if len(order) > SYMBOLS_SHOWN:
+        left = order[SYMBOLS_SHOWN:]
+        sound = sum(not _weight(quality, k) for k in left)
+        console.print(f"... and {len(left):,} more symbols, {sound:,} of them without a finding")
+    console.print()
+
+
+def _weight(quality: Quality, k: int) -> int:
+    """Give how much is wrong with a series: findings and bad rows."""
+    return quality.series[k].n_flaws.total() + quality.series[k].refused.total()
+
+
+def _findings(quality: Quality, console: Console) -> None:
+    total = quality.n_flaws.total()
+    if not total:
+        console.print("nothing found: no gaps, stale prices, outliers, slips or splits\n")
+        return
+    table = _table(("finding", "symbol", "when (UTC)", "what"), left=4)
+    shown = sample(quality.flaws, FINDINGS_SHOWN)
+    for f in shown:
+        table.add_row(NAMES[f.flaw], f.symbol or "many", span(f), what(f))
+    console.print(table)
+    if total > len(shown):
+        console.print(f"... and {total - len(shown):,} more: --html and --json list them")
+    console.print()
+
+
+def _rows(quality: Quality, console: Console) -> None:
+    """Say which rows were refused, and which are odd."""
+    for name, counts in (
+        ("refused", sum((s.refused for s in quality.series), Counter[str]())),
+        ("odd", sum((s.doubtful for s in quality.series), Counter[str]())),
+    ):
+        if counts.total():
+            console.print(f"rows {name}: " + ", ".join(f"{n:,} {reason}" for reason, n in counts.most_common()) + "\n")
+
+
+def _fields(quality: Quality, console: Console) -> None:
+    table = _table(("field", "what", "unit", "type", "missing", "least", "most"), left=4)
+    for spec, held in zip(schema(quality.asset_class), quality.fields, strict=True):
+        is_time = spec.name == "ts"
+        least, most = (instant(v)[:16] if is_time and held.n else amount(v) for v in (held.least, held.most))
+        table.add_row(
+            spec.name, spec.meaning, spec.unit, spec.type, percent(held.missing_share), least, most
+        )  # fmt: skip
+    console.print(table)
+
+
+def _patterns(quality: Quality, console: Console) -> None:
+    """Say how volume and moves are spread over the day, and how symbols go together."""
+    for name, unit, curves in (
+        ("volume", "of the day", [s.volume_by_time for s in quality.series]),
+        ("moves", "rms", [s.moves_by_time for s in quality.series]),
+    ):
+        middle = median_curve(curves)
+        seen = np.flatnonzero(~np.isnan(middle) & (middle > 0))
+        if len(seen):
+            first, last = int(seen[0]), int(seen[-1]) + 1
+            part = np.nan_to_num(middle[first:last])
+            console.print(
+                f"{name:<8} {clock(first)} {_spark(part)} {clock(last)} {zone(quality.asset_class)}, a half hour "
+                f"{percent(float(part.min()), 2)} to {percent(float(part.max()), 2)} {unit}"
+            )
+    matrix = quality.correlation.matrix
+    pairs = matrix[np.triu_indices(len(matrix), 1)]
+    pairs = pairs[~np.isnan(pairs)]
+    if len(pairs):
+        low, middle_r, high = np.quantile(pairs, [0.0, 0.5, 1.0]).tolist()
+        console.print(
+            f"together {length(quality.correlation.step_s)} moves of {len(matrix)} symbols correlate "
+            f"{low:.2f} to {high:.2f}, median {middle_r:.2f}"
+        )
+
+
+def _spark(values: F64) -> str:
+    top = values.max()
+    return "".join(BLOCKS[max(round(float(v / top) * (len(BLOCKS) - 1)), int(v > 0))] for v in values)
+
+
+def _table(heads: Sequence[str], left: int) -> Table:
+    """Give an empty table whose first columns are words, the others numbers."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for k, head in enumerate(heads):
+        is_text = k < left
+        table.add_column(head, justify="left" if is_text else "right", no_wrap=not is_text or k == 0)
+    return table
