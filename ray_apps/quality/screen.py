@@ -20,7 +20,7 @@ SYMBOLS_SHOWN = 40
 FINDINGS_SHOWN = 16
 BLOCKS = " ▁▂▃▄▅▆▇█"
 COUNTED = (*(Flaw.GAP, Flaw.STALE, Flaw.PRICE_OUTLIER, Flaw.VOLUME_OUTLIER, Flaw.SLIP, Flaw.SPLIT),)
-HEADS = ("gaps", "stale", "price", "volume", "slips", "splits")
+HEADS = ("gaps", "stale\nprices", "price\noutliers", "volume\noutliers", "clock\nslips", "splits")
 
 
 def show(quality: Quality, console: Console) -> None:
@@ -39,7 +39,9 @@ def show(quality: Quality, console: Console) -> None:
 
 
 def _symbols(quality: Quality, console: Console) -> None:
-    table = _table(("symbol", "bars", "days", "prints", "covered", "missing", *HEADS, "bad", "day"), left=1)
+    table = _table(
+        ("symbol", "bars", "days", "prints", "covered", "missing", *HEADS, "bad\nrows", "move\na day"), left=1
+    )
     covered = quality.covered
     order = sorted(range(len(quality.series)), key=lambda k: (-_weight(quality, k), float(covered[k])))
     for k in order[:SYMBOLS_SHOWN]:
@@ -101,6 +103,7 @@ def _fields(quality: Quality, console: Console) -> None:
 
 def _patterns(quality: Quality, console: Console) -> None:
     """Say how volume and moves are spread over the day, and how symbols go together."""
+    console.print(f"\nby half hour, {zone(quality.asset_class)}")
     for name, unit, curves in (
         ("volume", "of the day", [s.volume_by_time for s in quality.series]),
         ("moves", "rms", [s.moves_by_time for s in quality.series]),
@@ -110,19 +113,16 @@ def _patterns(quality: Quality, console: Console) -> None:
         if len(seen):
             first, last = int(seen[0]), int(seen[-1]) + 1
             part = np.nan_to_num(middle[first:last])
-            console.print(
-                f"{name:<8} {clock(first)} {_spark(part)} {clock(last)} {zone(quality.asset_class)}, a half hour "
-                f"{percent(float(part.min()), 2)} to {percent(float(part.max()), 2)} {unit}"
-            )
+            bounds = f"{100 * part.min():.2f} to {100 * part.max():.2f} % {unit}"
+            console.print(f"{name:<8}{clock(first)} {_spark(part)} {clock(last)}  {bounds}")
     matrix = quality.correlation.matrix
     pairs = matrix[np.triu_indices(len(matrix), 1)]
     pairs = pairs[~np.isnan(pairs)]
     if len(pairs):
         low, middle_r, high = np.quantile(pairs, [0.0, 0.5, 1.0]).tolist()
-        console.print(
-            f"together {length(quality.correlation.step_s)} moves of {len(matrix)} symbols correlate "
-            f"{low:.2f} to {high:.2f}, median {middle_r:.2f}"
-        )
+        step = length(quality.correlation.step_s)
+        bounds = f"{low:.2f} to {high:.2f}, median {middle_r:.2f}"
+        console.print(f"\n{step} moves of {len(matrix)} symbols correlate {bounds}")
 
 
 def _spark(values: F64) -> str:
@@ -132,8 +132,10 @@ def _spark(values: F64) -> str:
 
 def _table(heads: Sequence[str], left: int) -> Table:
     """Give an empty table whose first columns are words, the others numbers."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, collapse_padding=left == 1, header_style="bold")
     for k, head in enumerate(heads):
         is_text = k < left
-        table.add_column(head, justify="left" if is_text else "right", no_wrap=not is_text or k == 0)
+        table.add_column(
+            head, justify="left" if is_text else "right", no_wrap=not is_text or k == 0, vertical="bottom"
+        )  # fmt: skip
     return table

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from psycopg.errors import UndefinedTable
+
 from features.market.quality.series import Frame, judge_series
 from features.market.quality.summary import Quality, Survey
 from features.market.types import NS_PER_S, Series
@@ -41,6 +43,8 @@ async def judge_stored(dsn: str, wish: Wish, seen: Callable[[int, int], None]) -
             return await _judged(dsn, wish, chosen, found, seen)
     except StoreError as e:
         raise UserError(str(e)) from e
+    except UndefinedTable as e:
+        raise UserError("expected the tables of stored bars, was none: `tapewatch db migrate` makes them") from e
 
 
 async def _chosen(conn: Conn, wish: Wish) -> dict[Series, int]:

@@ -105,10 +105,10 @@ async def _window(conn: Conn, query: str, ids: list[int], start: int, end: int) 
         await cursor.execute(query.encode(), {"ids": ids, "start": Ns(start), "end": Ns(end)})
         row = await cursor.fetchone()
     arrays = [None] * len(BAR_FIELDS) if row is None else list(row)
-    return BarRows(**{name: decode(name, data) for name, data in zip(BAR_FIELDS, arrays, strict=True)})
+    return BarRows(**{name: _decode(name, data) for name, data in zip(BAR_FIELDS, arrays, strict=True)})
 
 
-def decode(name: str, data: bytes | None) -> NDArray[Any]:
+def _decode(name: str, data: bytes | None) -> NDArray[Any]:
     """Give the elements of a binary array without NULLs; no array (no row) is an empty one."""
     is_time = name in ("ts", "recv")
     oid = ARRAY_OIDS["int4" if name == "series_id" else "bool" if name == "in_state" else "float8"]

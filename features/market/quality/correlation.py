@@ -18,8 +18,9 @@ CLIP_SD = 8.0
 LEAST_COMMON = 30
 LAG_DAYS = 30
 FURTHEST_LAG_H = 12
-LEAST_CORRELATION = 0.3
-LEAST_GAIN = 0.25
+LEAST_CORRELATION = 0.1
+MOST_UNMOVED = 0.5
+"""As part of the moved correlation: what may be left without moving."""
 LAG_SD = 6.0
 """How far beyond chance (1 / sqrt n) a lagged correlation must be: some thousand are tried."""
 
@@ -86,28 +87,26 @@ def correlations(grids: Sequence[GridCloses], days: TradingDays) -> Correlation:
 
 
 def clock_lags(grids: Sequence[GridCloses], days: TradingDays) -> tuple[ClockLag, ...]:
-    """Find series whose hourly moves go with the mean of the others when moved by whole hours, and not as they are.
+    """Find series whose five-minute moves go with the mean of the others' when moved by whole hours, not as they are.
 
     For classes that never close, whose sessions cannot tell; needs three series. Every thirty days are asked apart,
     since clocks slip with the seasons.
     """
-    steps = [_steps(g, days, HOUR_S) for g in grids]
+    steps = [_steps(g, days, GRID_S) for g in grids]
     seen = [ts for ts, _ in steps if len(ts)]
     if len(seen) < 3:
         return ()
+    step_ns = GRID_S * NS_PER_S
     first, last = min(int(ts[0]) for ts in seen), max(int(ts[-1]) for ts in seen)
-    moves = np.full(((last - first) // HOUR_NS + 1, len(grids)), np.nan)
+    moves = np.full(((last - first) // step_ns + 1, len(grids)), np.nan)
     for k, (ts, move) in enumerate(steps):
-        moves[(ts - first) // HOUR_NS, k] = _clipped(move)
-    stretch = LAG_DAYS * 24
+        moves[(ts - first) // step_ns, k] = _clipped(move)
+    stretch = LAG_DAYS * DAY_NS // step_ns
     found = []
     for begin in range(0, len(moves), stretch):
         part = moves[begin : begin + stretch]
-        for k in range(len(grids)):
-            lag, best, unmoved, n = _best_lag(part, k)
-            if lag and best >= max(LEAST_CORRELATION, LAG_SD / np.sqrt(max(n, 1))) and best - unmoved >= LEAST_GAIN:
-                start, end = first + begin * HOUR_NS, first + (begin + len(part)) * HOUR_NS
-                found.append(ClockLag(k, start, end, lag, best, unmoved))
+        start, end = first + begin * step_ns, first + (begin + len(part)) * step_ns
+        found += [ClockLag(k, start, end, *lag) for k, lag in enumerate(_lags(part)) if lag is not None]
     return tuple(found)
 
 
@@ -142,16 +141,27 @@ def _pairwise(x: F64, y: F64) -> F64:
     return np.where(n >= LEAST_COMMON, np.clip(r, -1.0, 1.0), np.nan)
 
 
-def _best_lag(moves: F64, k: int) -> tuple[int, float, float, int]:
-    """Give the hours at which a column goes best with the mean of the others, both correlations, and of how many."""
-    others = np.delete(moves, k, axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        units = others / np.sqrt(np.nanmean(np.where(np.isnan(others), 0.0, others) ** 2, axis=0))
-        n_seen = (~np.isnan(units)).sum(axis=1)
-        mean = np.where(n_seen >= 2, np.nansum(units, axis=1) / np.maximum(n_seen, 1), np.nan)
-    padded = np.concatenate([np.full(FURTHEST_LAG_H, np.nan), mean, np.full(FURTHEST_LAG_H, np.nan)])
-    lags = np.arange(-FURTHEST_LAG_H, FURTHEST_LAG_H + 1)
-    moved = np.stack([padded[FURTHEST_LAG_H - lag : FURTHEST_LAG_H - lag + len(mean)] for lag in lags], axis=1)
-    r = np.nan_to_num(_pairwise(moves[:, k : k + 1], moved)[0], nan=0.0)
-    best = int(np.argmax(r))
-    return int(lags[best]), float(r[best]), float(r[FURTHEST_LAG_H]), int((~np.isnan(moves[:, k])).sum())
+def _lags(moves: F64) -> list[tuple[int, float, float] | None]:
+    """Give each column's hours off the mean of the others, with both correlations; None where it is not off."""
+    has = ~np.isnan(moves)
+    moved = np.where(has, moves, 0.0)
+    n = has.sum(axis=0)
+    size = np.sqrt((moved**2).sum(axis=0) / np.maximum(n, 1))
+    units = moved / np.where(size > 0, size, 1.0)
+    total, count = units.sum(axis=1), has.sum(axis=1)
+    hours = np.arange(-FURTHEST_LAG_H, FURTHEST_LAG_H + 1)
+    reach = FURTHEST_LAG_H * HOUR_NS // (GRID_S * NS_PER_S)
+    padding = np.full(reach, np.nan)
+    out: list[tuple[int, float, float] | None] = []
+    for k in range(moves.shape[1]):
+        others = count - has[:, k]
+        mean = np.where(others >= 2, (total - units[:, k]) / np.maximum(others, 1), np.nan)
+        padded = np.concatenate([padding, mean, padding])
+        starts = reach - hours * HOUR_NS // (GRID_S * NS_PER_S)
+        lagged = np.stack([padded[s : s + len(mean)] for s in starts.tolist()], axis=1)
+        r = np.nan_to_num(_pairwise(moves[:, k : k + 1], lagged)[0], nan=0.0)
+        best, unmoved = int(np.argmax(r)), float(r[FURTHEST_LAG_H])
+        least = max(LEAST_CORRELATION, LAG_SD / float(np.sqrt(max(n[k], 1))))
+        is_off = r[best] >= least and unmoved <= MOST_UNMOVED * r[best]
+        out.append((int(hours[best]), float(r[best]), unmoved) if is_off else None)
+    return out

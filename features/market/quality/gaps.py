@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from features.market.quality.days import BUCKETS, TradingDays, Windows
+from features.jit import kernel
+from features.market.quality.days import TradingDays, Windows
 from features.market.quality.habit import improbable_runs, n_runs, shares, usual
 from features.market.types import F64, I64, NS_PER_S, Bool
 
@@ -78,9 +79,9 @@ def coverage(ts: I64, days: TradingDays, expected: Windows, bar_s: int) -> Cover
     n_windows = np.bincount(row, minlength=last - first)
     n_bars = np.bincount(row[has_bar], minlength=last - first)
     prints = shares(row, life.bucket, last - first, has_bar)
-    p = usual(prints, USUAL)
-    found = _gaps(has_bar, life, p)
-    lost = np.concatenate([[0.0], np.cumsum(np.where(np.isnan(p), 0.0, p)[life.bucket])])
+    found = _gaps(has_bar, row, life.bucket, usual(prints, USUAL))
+    typical = np.nan_to_num(usual(prints, 0.5))[life.bucket]
+    lost = np.concatenate([[0.0], np.cumsum(typical)])
     bounds = np.stack([life.ts[found[:, 0]], life.ts[found[:, 1] - 1] + step], axis=1)
     share = n_bars[n_windows > 0] / n_windows[n_windows > 0]
     return Coverage(
@@ -93,17 +94,43 @@ def coverage(ts: I64, days: TradingDays, expected: Windows, bar_s: int) -> Cover
     )
 
 
-def _gaps(has_bar: Bool, life: Windows, p: F64) -> I64:
+def _gaps(has_bar: Bool, row: I64, bucket: I64, p: F64) -> I64:
     """Give the improbable silences as rows of (from, to) into the windows."""
     n_bars = int(has_bar.sum())
-    never = np.zeros(len(life), np.bool_)
+    never = np.zeros(len(has_bar), np.bool_)
     silences = n_runs(~has_bar, never)
-    is_regular = silences <= max(REGULAR * n_bars, min(FEW_RUNS, n_bars / 50))
-    if is_regular:
-        return improbable_runs(~has_bar, never, np.full(len(life), -np.inf), 1.0, 1)
+    if silences <= max(REGULAR * n_bars, min(FEW_RUNS, n_bars / 50)):
+        return improbable_runs(~has_bar, never, np.full(len(has_bar), -np.inf), 1.0, 1)
+    prints = np.nan_to_num(p)[bucket]
+    prints *= _levels(has_bar, row, prints)[row]
     # No less than the rate at which silences begin: a half hour that was full on three days of four need not always be.
-    q = np.maximum(1.0 - np.where(np.isnan(p), 0.0, p), (silences + 1) / (n_bars + 2)).clip(max=1.0)
-    return improbable_runs(~has_bar, never, np.log(np.resize(q, BUCKETS))[life.bucket], float(n_bars), 1)
+    q = np.maximum(1.0 - prints, (silences + 1) / (n_bars + 2)).clip(max=1.0)
+    return improbable_runs(~has_bar, never, np.log(q), float(n_bars), 1)
+
+
+@kernel
+def _levels(has_bar: Bool, row: I64, prints: F64) -> F64:
+    """Give how much of what is usual each day prints outside its longest silence, at most 1: a quiet day is no hole."""
+    n_days = row[-1] + 1
+    seen, expected = np.zeros(n_days), np.zeros(n_days)
+    run, run_expected = np.zeros(n_days), np.zeros(n_days)
+    longest, longest_expected = np.zeros(n_days), np.zeros(n_days)
+    for i in range(row.shape[0]):
+        d = row[i]
+        expected[d] += prints[i]
+        if has_bar[i]:
+            seen[d] += 1.0
+            run[d], run_expected[d] = 0.0, 0.0
+        else:
+            run[d] += 1.0
+            run_expected[d] += prints[i]
+            if run[d] > longest[d]:
+                longest[d], longest_expected[d] = run[d], run_expected[d]
+    out = np.ones(n_days)
+    for d in range(n_days):
+        if expected[d] > longest_expected[d]:
+            out[d] = min(1.0, seen[d] / (expected[d] - longest_expected[d]))
+    return out
 
 
 def _is_in(wanted: I64, ts: I64) -> Bool:

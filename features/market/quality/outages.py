@@ -12,8 +12,9 @@ LEAST_SERIES = 3
 LEAST_SHARE = 0.2
 """Of the steady series: fewer at once are each one's own affair."""
 STEADY = 0.95
-"""A series that prints in so many of its windows is a witness; a thinner one is silent with the market's mood."""
+"""A series that prints in so many of its windows on most days is a witness; a thinner one follows the market's mood."""
 FALSE_WINDOWS = 0.01
+OWN_WINDOWS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ def outages(silences: Sequence[Silences], step_ns: int) -> Outages:
     if len(silences) < LEAST_SERIES:
         return Outages(none, none, none)
     ts, count = np.unique(np.concatenate([s.ts for s in silences]), return_counts=True)
-    mean = sum(len(s.ts) / s.n_windows for s in silences if s.n_windows)
+    mean = sum(_rate(s, step_ns) for s in silences)
     n_windows = max(s.n_windows for s in silences)
     least = max(LEAST_SERIES, math.ceil(LEAST_SHARE * len(silences)))
     while least <= len(silences) and _poisson_tail(least, mean) * n_windows > FALSE_WINDOWS:
@@ -70,6 +71,13 @@ def outages(silences: Sequence[Silences], step_ns: int) -> Outages:
     first = np.flatnonzero(np.diff(ts, prepend=ts[0] - 2 * step_ns) != step_ns)
     last = np.append(first[1:], len(ts)) - 1
     return Outages(ts[first], ts[last] + step_ns, np.maximum.reduceat(count, first))
+
+
+def _rate(s: Silences, step_ns: int) -> float:
+    """Give how often a series is silent of its own, per window: what is longer than `OWN_WINDOWS` is not its own."""
+    begins = np.flatnonzero(np.diff(s.ts, prepend=s.ts[:1] - 2 * step_ns) != step_ns)
+    lengths = np.diff(begins, append=len(s.ts))
+    return float(np.minimum(lengths, OWN_WINDOWS).sum()) / s.n_windows
 
 
 def _poisson_tail(k: int, mean: float) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 
 from features.jit import kernel
 from features.market.bars import BarColumns
-from features.market.types import F64, I64, Bool
+from features.market.types import F64, I64
 
 NEIGHBOURS = 9
 """Bars looked at on each side: a run of four wrong ones leaves the medians where they were."""
@@ -78,24 +78,29 @@ def price_outliers(bars: BarColumns) -> Outliers:
     return Outliers(row, size[row], score[row])
 
 
-def volume_outliers(volume: F64, time_of_day: I64) -> Outliers:
+def volume_outliers(volume: F64, time_of_day: I64, half_hour: I64) -> Outliers:
     """Give the bars whose volume is far above what the series has at that time of day.
 
-    The modified z-score of Iglewicz and Hoaglin (1993): log volume against the median and the median absolute
-    deviation over the days, of the same minute where it was seen `LEAST_SEEN` times. The bound is `VOLUME_SD`, not
-    their 3.5: volumes have heavy tails, and news is no fault.
+    The modified z-score of Iglewicz and Hoaglin (1993): log volume against the median over the days of the same minute
+    (of the whole series, where it was seen fewer than `LEAST_SEEN` times) and the median absolute deviation from it in
+    the half hour. The bound is `VOLUME_SD`, not their 3.5: volumes have heavy tails, and news is no fault.
 
     Parameters
     ----------
     volume
         [T] float64, NaN where the venue did not say.
-    time_of_day
-        [T] int64, 0 or more, small: which volumes are held against each other.
+    time_of_day, half_hour
+        [T] int64, 0 or more, small: which volumes share a median, and which of these a deviation.
     """
     traded = np.flatnonzero(volume > 0)
     if not len(traded):
         return Outliers(np.empty(0, np.int64), np.empty(0), np.empty(0))
-    away, score = _modified_z(np.log(volume[traded]), time_of_day[traded])
+    x = np.log(volume[traded])
+    center, n_seen = _medians(x, time_of_day[traded])
+    away = x - np.where(n_seen >= LEAST_SEEN, center, np.median(x))
+    spread, n_seen = _medians(np.abs(away), half_hour[traded])
+    usual = np.where(n_seen >= LEAST_SEEN, spread, np.median(np.abs(away)))
+    score = away / np.maximum(usual * MAD_TO_SD, LEAST_VOLUME_SD)
     found = np.flatnonzero(score >= VOLUME_SD)
     return Outliers(traded[found], np.exp(away[found]), score[found])
 
@@ -139,37 +144,21 @@ def _distances(high: F64, low: F64, close: F64, ranges: F64, least: float) -> tu
     return size, score
 
 
-def _modified_z(x: F64, group: I64) -> tuple[F64, F64]:
-    """Give each value's distance from its group's median, and that over the group's robust deviation."""
+def _medians(x: F64, group: I64) -> tuple[F64, I64]:
+    """Give each value the median of its group, and how many are in it."""
     order = np.argsort(group, kind="stable")
     first = np.flatnonzero(np.diff(group[order], prepend=-1))
-    center, spread = _medians(x[order], np.append(first, len(x)))
     counts = np.diff(first, append=len(x))
-    few = counts < LEAST_SEEN
-    if few.any():  # held against the whole series
-        center[few] = np.median(x)
-        spread[few] = np.median(np.abs(x - np.median(x)))
-    away = np.empty(len(x))
-    away[order] = x[order] - np.repeat(center, counts)
-    scale = np.empty(len(x))
-    scale[order] = np.repeat(np.maximum(spread * MAD_TO_SD, LEAST_VOLUME_SD), counts)
-    return away, away / scale
+    median, n = np.empty(len(x)), np.empty(len(x), np.int64)
+    median[order] = np.repeat(_medians_between(x[order], np.append(first, len(x))), counts)
+    n[order] = np.repeat(counts, counts)
+    return median, n
 
 
 @kernel
-def _medians(x: F64, edges: I64) -> tuple[F64, F64]:
-    """Give the median and the median absolute deviation of each run between edges."""
-    n = edges.shape[0] - 1
-    center, spread = np.empty(n), np.empty(n)
-    for k in range(n):
-        part = x[edges[k] : edges[k + 1]]
-        center[k] = np.median(part)
-        spread[k] = np.median(np.abs(part - center[k]))
-    return center, spread
-
-
-def any_of(rows: I64, n: int) -> Bool:
-    """Mark rows in a mask of `n`."""
-    mask = np.zeros(n, np.bool_)
-    mask[rows] = True
-    return mask
+def _medians_between(x: F64, edges: I64) -> F64:
+    """Give the median of each run between edges."""
+    out = np.empty(edges.shape[0] - 1)
+    for k in range(out.shape[0]):
+        out[k] = np.median(x[edges[k] : edges[k + 1]])
+    return out

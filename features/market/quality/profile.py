@@ -104,6 +104,9 @@ def grid_closes(bars: BarColumns, row: I64, days: TradingDays) -> GridCloses:
 
 def day_table(bars: BarColumns, row: I64, grid: GridCloses, days: TradingDays) -> DayTable:
     """Give the days of bars in trading hours, as in `grid_closes`."""
+    if not len(bars):
+        none = np.empty(0)
+        return DayTable(row, none, none, none, none)
     first = np.flatnonzero(np.diff(row, prepend=-1) != 0)
     last = np.append(first[1:], len(row)) - 1
     n = len(days)

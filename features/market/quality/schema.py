@@ -10,15 +10,15 @@ from features.market.types import AssetClass
 
 _PRICE_UNITS = {
     AssetClass.STOCKS: "USD a share",
-    AssetClass.CRYPTO: "quote currency a coin",
-    AssetClass.FOREX: "quote currency a unit of the base",
+    AssetClass.CRYPTO: "quote currency",
+    AssetClass.FOREX: "quote currency",
     AssetClass.INDICES: "index points",
-    AssetClass.OPTIONS: "USD a share of the underlying",
-    AssetClass.FUTURES: "the contract's quote",
+    AssetClass.OPTIONS: "USD a share",
+    AssetClass.FUTURES: "contract's quote",
 }
 _VOLUME_UNITS = {
     AssetClass.STOCKS: "shares",
-    AssetClass.CRYPTO: "coins of the base",
+    AssetClass.CRYPTO: "base coins",
     AssetClass.FOREX: "quotes",
     AssetClass.INDICES: "none",
     AssetClass.OPTIONS: "contracts",

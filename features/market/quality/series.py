@@ -9,7 +9,7 @@ import numpy as np
 from features.market.bars import BarColumns
 from features.market.calendar import Sessions
 from features.market.quality import findings
-from features.market.quality.days import TradingDays, Windows, buckets, seconds_of_day, trading_days, windows
+from features.market.quality.days import BUCKET_S, TradingDays, Windows, seconds_of_day, trading_days, windows
 from features.market.quality.findings import Finding, Flaw
 from features.market.quality.gaps import Coverage, coverage
 from features.market.quality.outages import STEADY, Silences
@@ -173,9 +173,10 @@ def _flaws(
     symbol: str, bars: BarColumns, held: Frame, row: I64, covered: Coverage, prices: Outliers
 ) -> tuple[Counter[Flaw], list[Finding]]:
     """Give how many flaws there are, and the largest."""
-    still = stale_runs(bars, row, buckets(held.asset_class, bars.ts))
-    time_of_day = seconds_of_day(held.asset_class, bars.ts) // max(held.bar_s, 60)
-    volumes = volume_outliers(bars.volume, time_of_day)
+    second = seconds_of_day(held.asset_class, bars.ts)
+    half_hour = second // BUCKET_S
+    still = stale_runs(bars, row, half_hour)
+    volumes = volume_outliers(bars.volume, second // max(held.bar_s, 60), half_hour)
     slipped = slips(bars.ts, bars.volume, held.days, held.bar_s)
     n_flaws = Counter({
         Flaw.GAP: len(covered.gaps),
@@ -200,11 +201,10 @@ def _flaws(
 
 def _silences(ts: I64, covered: Coverage, held: Frame) -> Silences | None:
     """Give the windows a steady series missed in its life."""
-    n_windows, n_bars = int(covered.n_windows.sum()), int(covered.n_bars.sum())
-    if not n_windows or n_bars < STEADY * n_windows:
+    if covered.usual_share < STEADY:
         return None
     life = held.expected.within(int(ts[0]), int(ts[-1]) + 1).ts
-    return Silences(life[~np.isin(life, ts, assume_unique=True)], n_windows)
+    return Silences(life[~np.isin(life, ts, assume_unique=True)], len(life))
 
 
 def _turnover(table: DayTable) -> float:

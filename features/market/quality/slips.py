@@ -5,17 +5,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from features.market.quality.days import HOUR_NS, TradingDays
-from features.market.types import F64, I64, NS_PER_S
+from features.market.types import F64, I64, NS_PER_S, Bool
 
 FURTHEST_H = 11
 """Further off, one session's bars would lie nearer to the next."""
 LEAST_BARS = 20
 """Fewer in the shifted hours say nothing."""
 LEAST_NEW_BARS = 5
+BUSY = 0.9
+"""Volumes are held against the ninth decile of the day's: what is usual of a day may be its quiet hours."""
 BUSIER = 3.0
 """How many times busier the hours that only the shifted clock has must be than those that only the right one has."""
-FULL = 0.3
-"""And how busy beside the whole shifted session: after-hours trading is far below."""
+FULL = 0.6
+"""And how busy beside the whole shifted session: hours before and after it are far below."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ def slips(ts: I64, volume: F64, days: TradingDays, bar_s: int) -> Slips:
 
 
 def _activity(ts: I64, volume: F64, spans: TradingDays) -> F64:
-    """Give each bar's weight: its volume beside its span's usual one, damped; 1 where no volume is known."""
+    """Give each bar's weight: its volume beside its span's busy ones, damped; 1 where no volume is known."""
     known = np.nan_to_num(volume, nan=0.0)
     if not (known > 0).any():
         return np.ones(len(ts))
@@ -80,7 +82,7 @@ def _activity(ts: I64, volume: F64, spans: TradingDays) -> F64:
         part = known[first:last]
         traded = part[part > 0]
         if len(traded):
-            weight[first:last] = np.log1p(part / np.median(traded))
+            weight[first:last] = np.log1p(part / np.quantile(traded, BUSY))
     return weight
 
 
@@ -106,7 +108,24 @@ def _hours_off(ts: I64, weight: F64, spans: TradingDays, bar_s: int) -> I64:
         is_full = gained / n_new >= FULL * busy[at] / n_all
     n_bars = _between(ts, counts, start, end)[at]
     is_off = is_full & (gained >= BUSIER * lost) & (n_bars >= LEAST_BARS) & (new_bars[at] >= LEAST_NEW_BARS)
-    return np.where(is_off, best - FURTHEST_H, 0)
+    hours = np.where(is_off, best - FURTHEST_H, 0)
+    return _bridged(hours, gained > lost)
+
+
+def _bridged(hours: I64, is_doubtful: Bool) -> I64:
+    """Let a doubtful day between two that are off by the same be off too.
+
+    >>> _bridged(np.array([1, 0, 1, 0, 1, 0]), np.array([0, 1, 0, 0, 0, 1], np.bool_))
+    array([1, 1, 1, 0, 1, 0])
+    """
+    said = np.flatnonzero((hours != 0) | ~is_doubtful)
+    if not len(said):
+        return hours
+    before = said[(np.searchsorted(said, np.arange(len(hours)), side="right") - 1).clip(min=0)]
+    after = said[np.searchsorted(said, np.arange(len(hours))).clip(max=len(said) - 1)]
+    at = np.arange(len(hours))
+    is_between = (at > said[0]) & (at < said[-1]) & (hours[before] == hours[after])
+    return np.where(is_between, hours[before], hours)
 
 
 def _between(ts: I64, total: F64, start: I64, end: I64) -> F64:
