@@ -12,13 +12,14 @@ import typer
 from ray_apps.commands.common import Json, echo_json
 from ray_apps.errors import UsageError
 
-NAMES = ("parse", "replay", "memory", "start", "burst", "sustained")
+NAMES = ("parse", "replay", "memory", "start", "quality", "burst", "sustained")
 
 
 def bench(
     name: Annotated[str, typer.Argument(help=f"One of {', '.join(NAMES)}, or all.")],
     symbols: Annotated[
-        int | None, typer.Option(min=1, max=10_000_000, help="Of memory: also what so many symbols take.")
+        int | None,
+        typer.Option(min=1, max=10_000_000, help="Of memory: also what so many symbols take; of quality: so many."),
     ] = None,
     bursts: Annotated[int, typer.Option(min=1, max=10_000, help="Of burst: how many are measured.")] = 500,
     minutes: Annotated[float, typer.Option(min=0.5, max=1_440, help="Of sustained: for how long.")] = 10.0,
@@ -35,7 +36,8 @@ def bench(
         raise UsageError(f"NAME: expected one of {', '.join(NAMES)}, all, was {name!r}")
     days = {} if warm_days is None else {"warm_days": warm_days}
     options: dict[str, dict[str, Any]] = {
-        "memory": {"symbols": symbols}, "burst": {"bursts": bursts, **days}, "sustained": {"minutes": minutes, **days},
+        "memory": {"symbols": symbols}, "quality": {"symbols": symbols},
+        "burst": {"bursts": bursts, **days}, "sustained": {"minutes": minutes, **days},
     }  # fmt: skip
     for one in NAMES if name == "all" else (name,):
         figures = {"bench": one, **_run(one)(**options.get(one, {}))}

@@ -103,12 +103,16 @@ def correlation_matrix(quality: Quality) -> str:
             value = float(matrix[i, j])
             x, y = left + c * cell, TOP + r * cell
             known = not math.isnan(value)
-            title = f"{names[r]} and {names[c]}: {value:.2f}" if known else f"{names[r]} and {names[c]}: too few moves"
+            title = (
+                f"{names[r]} and {names[c]}: {two_digits(value)}"
+                if known
+                else f"{names[r]} and {names[c]}: too few moves"
+            )
             css = "absent" if not known else "pos" if value >= 0 else "neg"
             parts.append(rect(x, y, cell - 1, cell - 1, css, title, abs(value) if known else 1.0))
             if known and cell >= 26:
                 strong = " strong" if abs(value) > 0.6 else ""
-                parts.append(text(x + (cell - 1) / 2, y + cell / 2 + 3.5, f"{value:.2f}", f"cell{strong}", "middle"))
+                parts.append(text(x + (cell - 1) / 2, y + cell / 2 + 3.5, two_digits(value), f"cell{strong}", "middle"))
         parts.append(text(left - 8, TOP + (r + 0.5) * cell + 4, names[r], "tick", "end"))
     side = TOP + len(names) * cell
     for c, name in enumerate(names):
@@ -127,7 +131,7 @@ def outliers(quality: Quality, flaw: Flaw, width: float) -> str:
     low, high = min(values), max(values)
     low, high = (min(low, 0.0) * 1.12, max(high, 0.0) * 1.12) if is_price else (math.floor(low), math.ceil(high + 0.1))
     plot = Plot(width, 280, (quality.from_ns, quality.to_ns), (low, high), left=66)
-    powers = [Tick(k, f"{10**k:,}x") for k in range(math.floor(low), math.floor(high) + 1)]
+    powers = [Tick(k, f"{_short_power(k)}x") for k in range(math.floor(low), math.floor(high) + 1)]
     ticks = round_ticks(low, high, 5, _short) if is_price else powers
     name = "off both sides, %" if is_price else "volume, times the usual"
     parts = [plot.axes(_time_ticks(quality.from_ns, quality.to_ns), ticks, "time, UTC", name)]
@@ -213,6 +217,26 @@ def _alike(matrix: F64) -> list[int]:
         order.append(at)
         left.remove(at)
     return order
+
+
+def _short_power(k: int) -> str:
+    """Give a power of ten shortly.
+
+    >>> [_short_power(k) for k in (1, 3, 5, 7, 12)]
+    ['10', '1k', '100k', '10M', '1e12']
+    """
+    if k >= 9:
+        return f"1e{k}"
+    return f"{10 ** (k % 3)}{('', 'k', 'M')[k // 3]}"
+
+
+def two_digits(value: float) -> str:
+    """Give a correlation to two digits, without a sign before zero.
+
+    >>> two_digits(-0.001), two_digits(0.456)
+    ('0.00', '0.46')
+    """
+    return f"{round(value, 2) + 0.0:.2f}"
 
 
 def _short(value: float) -> str:

@@ -7,7 +7,7 @@ from importlib.resources import files
 
 from features.market.quality.findings import Finding, Flaw
 from features.market.quality.schema import schema
-from features.market.quality.summary import Quality
+from features.market.quality.summary import MOST_CORRELATED, Quality
 from ray_apps.quality import charts
 from ray_apps.quality.demands import bad_rows
 from ray_apps.quality.record import zone
@@ -143,7 +143,8 @@ def _times(quality: Quality) -> str:
 def _correlation(quality: Quality) -> str:
     drawn = charts.correlation_matrix(quality)
     step = length(quality.correlation.step_s)
-    most = "" if len(quality.correlated) == len(quality.series) else f", the {len(quality.correlated)} most traded"
+    n = len(quality.correlated)
+    most = f", the {n} most traded" if n == MOST_CORRELATED < len(quality.series) else ""
     note = f"Pearson's, of log moves of {step} inside trading days, clipped{most}. Blue: together; orange: against."
     if not drawn:
         return ""
@@ -164,7 +165,7 @@ def _correlation(quality: Quality) -> str:
 
 
 def _pair_row(value: float, names: str) -> str:
-    return f"<tr><td>{escape(names)}</td>{_cell(f'{value:.2f}')}</tr>"
+    return f"<tr><td>{escape(names)}</td>{_cell(charts.two_digits(value))}</tr>"
 
 
 def _pair(sections: Sequence[str]) -> str:
