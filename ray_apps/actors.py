@@ -20,6 +20,7 @@ from features.market.types import AssetClass
 from features.stages.context import Contexts
 from ray_apps.errors import causes
 from ray_apps.ingest.counting import FeedCounts
+from ray_apps.ingest.events import Admission
 from ray_apps.ingest.plan import FeedPlan
 from ray_apps.ingest.receipts import Receipt
 from ray_apps.ingest.service import FeedService
@@ -28,7 +29,7 @@ from ray_apps.scoring.shadow import Shadow
 from ray_apps.shards import recovery
 from ray_apps.shards.aftermath import Aftermath
 from ray_apps.shards.desk import DeskService
-from ray_apps.shards.messages import Ack, Message, Opened
+from ray_apps.shards.messages import Ack, Message, Opened, Peaks
 from ray_apps.shards.routing import FatalSendError
 from ray_apps.shards.shard import ShardConfig, StaleStateError, SymbolShard
 from ray_apps.shards.telling import Telling
@@ -100,14 +101,14 @@ class ShardActor:
             await self._recover()
             return self.shard.applied_seq if self.has_state else -1
 
-    async def warm(self, block: BarBlock, ctx: Contexts, opened: tuple[Opened, ...]) -> None:
-        """Fold history, into a state that knows nothing else."""
+    async def warm(self, block: BarBlock, ctx: Contexts, opened: tuple[Opened, ...]) -> Peaks:
+        """Fold history, into a state that knows nothing else; give the peaks counted per day."""
         async with self._lock:
             if self.has_state:
                 self.shard.reset()
                 self.has_state = False
             self.shard.open(opened)
-            self.shard.warm(block, ctx)
+            return self.shard.warm(block, ctx)
 
     async def warmed(self, since_ns: int) -> int:
         """Fold what is stored after the history, write a checkpoint, give the newest applied message."""
@@ -183,9 +184,10 @@ class RemoteShards:
         """Recover a shard if need be; give its newest applied message."""
         return int(await call(self._actor(shard).position.remote()))
 
-    async def warm(self, shard: int, block: BarBlock, ctx: Contexts, opened: tuple[Opened, ...]) -> None:
+    async def warm(self, shard: int, block: BarBlock, ctx: Contexts, opened: tuple[Opened, ...]) -> Peaks:
         """Fold history into a shard."""
-        await call(self._actor(shard).warm.remote(block, ctx, opened))
+        peaks: Peaks = await call(self._actor(shard).warm.remote(block, ctx, opened))
+        return peaks
 
     async def warmed(self, shard: int, since_ns: int) -> int:
         """End a shard's history."""
@@ -210,11 +212,8 @@ class FeedActor:
 
     def __init__(self, plan: FeedPlan) -> None:
         asset_class = plan.asset_class
-
-        async def settle(ctx: Contexts, epoch: int) -> None:
-            await call(named("desk").settle.remote(asset_class, ctx, epoch))
-
-        self.service = FeedService(plan, RemoteShards(asset_class), settle)
+        self.plan = plan
+        self.service = self._make()
         self.error = ""
         self.is_fatal = False
         self.counts = FeedCounts(asset_class.value, plan.primary_bar_s, secrets.token_hex(4))
@@ -222,12 +221,23 @@ class FeedActor:
         self._counting: asyncio.Task[None] | None = None
 
     async def start(self, detection: DetectionConfig) -> None:
-        """Begin to read and to judge by these settings; safe to call again."""
+        """Begin to read and to judge by these settings; safe to call again, and after a failure anew from the store."""
         if self._task is None or self._task.done():
+            if self._task is not None:
+                self.service = self._make()
+                self.counts.restart()
             self.error = ""
             await self.service.configure(detection)
             self._task = asyncio.create_task(self._run())
             self._counting = self._counting or asyncio.create_task(self._count())
+
+    def _make(self) -> FeedService:
+        asset_class = self.plan.asset_class
+
+        async def settle(ctx: Contexts, epoch: int) -> None:
+            await call(named("desk").settle.remote(asset_class, ctx, epoch))
+
+        return FeedService(self.plan, RemoteShards(asset_class), settle)
 
     async def _count(self) -> None:
         while True:
@@ -251,6 +261,10 @@ class FeedActor:
                 async with asyncio.timeout(40):
                     await asyncio.shield(self._task)
 
+    async def push(self, body: bytes) -> Admission:
+        """Take a request of bars, if there is room."""
+        return self.service.push(body)
+
     async def configure(self, detection: DetectionConfig) -> None:
         """Judge by these settings from the next message on, in the Market and in the shards."""
         await self.service.configure(detection)
@@ -263,10 +277,20 @@ class FeedActor:
         """Give status, counters and the bars numbered from `after` on."""
         s = self.service
         return {
-            "status": s.status, "detail": s.detail, "progress": s.progress, "error": self.error,
-            "is_fatal": self.is_fatal, "n_bars": s.n_bars, "stats": s.stats(),
-            "on_way": s.watch.router.n_bars if s.watch else 0, "bars": [b for b in s.tail if b[0] >= after],
+            "status": s.status, "detail": s.trouble or s.detail, "progress": s.progress, "error": self.error,
+            "is_fatal": self.is_fatal, "n_bars": s.tail.n_bars, "stats": s.stats(),
+            "on_way": s.watch.router.n_bars if s.watch else 0, "bars": s.tail.since(after),
         }  # fmt: skip
+
+
+async def push(asset_class: AssetClass, body: bytes) -> Admission | None:
+    """Give bars of any source to the feed of their class; None where there is none."""
+    try:
+        feed = named(f"feed-{asset_class}")
+    except ValueError:
+        return None
+    admission: Admission = await call(feed.push.remote(body))
+    return admission
 
 
 class DeskActor:

@@ -20,7 +20,7 @@ from ray.exceptions import RayError
 
 from features.market.types import AssetClass
 from ray_apps import actors, plans
-from ray_apps.commands.up import UpOptions
+from ray_apps.commands.up import SOURCES, UpOptions
 from ray_apps.errors import UsageError
 from ray_apps.ingest.config import FeedConfig
 from ray_apps.ingest.plan import WarmPlan
@@ -32,6 +32,7 @@ from ray_apps.screen import Screen
 from ray_apps.settings import Settings, detection_config
 from ray_apps.shards.desk import DeskService
 from ray_apps.sinks.service import SinkPlan
+from ray_apps.store.checkpoints import sweep
 from ray_apps.store.migrate import migrate
 
 if TYPE_CHECKING:
@@ -139,11 +140,12 @@ class Up:
         """Start what everything stands on, and say what there is to read."""
         dsn = self._step("database", stack.database, "is the data folder writable, with 1 GB free?")
         self._step("schema", lambda: migrate(dsn), "look at the error above; the data is untouched")
+        asyncio.run(sweep(dsn, plans.checkpoint_folder(self.settings)))
         redis_url = self._step("cache", stack.cache, "set REDIS_URL to a Redis of yours, or free memory")
         start = asyncio.run(start_of(dsn))
         feeds = self._feeds(stack, start)
         if not feeds:
-            raise UsageError("expected a plan with live data, was none: see `tapewatch check`")
+            raise UsageError("expected at least one asset class that can be watched, was none: see `tapewatch check`")
         return Ground(dsn, redis_url, start, feeds, self.rest)
 
     def _feeds(self, stack: Stack, start: Start) -> dict[AssetClass, FeedConfig]:
@@ -152,8 +154,10 @@ class Up:
             found = {a: plans.vendor_feed(settings, a) for a in settings.assets}
             for a, feed in found.items():
                 if feed is None:
-                    self.screen.line(f"{a}: the plan has no live data, only REST after the close; not watched")
+                    self.screen.line(f"{a}: not watched: {plans.why_not_watched(a)}")
             return {a: f for a, f in found.items() if f is not None}
+        if source == "push":
+            return {a: plans.pushed_feed(settings, a) for a in settings.assets}
         arguments = self._simulator_arguments(start)
         log = settings.data_dir / "logs" / "simulator.log"
         simulator = self._step("simulator", lambda: stack.simulator(arguments, log), f"see {log}")
@@ -176,7 +180,7 @@ class Up:
 
     def _activity(self, asset_class: AssetClass) -> str:
         """Give the activity column: the live feed's, or what a folder's files have."""
-        if self.options.source in ("polygon", "synthetic"):
+        if self.options.source in SOURCES:
             return asset_class.activity
         from ray_apps.store.headers import activity_of  # brings pyarrow
 
@@ -293,7 +297,8 @@ class Up:
         said = seen["error"] or seen["status"]
         if said != self.told.get(asset_class):
             self.told[asset_class] = said
-            self.screen.where(f"{asset_class} feed", said)
+            more = f": {seen['detail']}" if said == "not storing" else ""
+            self.screen.where(f"{asset_class} feed", said + more)
         if seen["progress"] and time.monotonic() - self.progressed_at > PROGRESS_S:
             self.progressed_at = time.monotonic()
             self.screen.where(f"{asset_class} feed", seen["progress"])
@@ -343,7 +348,7 @@ def run_gateway(plan: plans.GatewayPlan) -> None:
     def build() -> "FastAPI":  # Serve tells a builder from an application by its being a plain function
         from ray_apps.api.gateway import application
 
-        return application(plan, metrics)
+        return application(plan, metrics, actors.push)
 
     made = serve.deployment(name="gateway", **actors.GATEWAY_OPTIONS)(serve.ingress(build)())
     serve.run(made.bind(), name="tapewatch", route_prefix="/")

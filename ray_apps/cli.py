@@ -6,9 +6,26 @@ import sys
 
 import typer
 
-from ray_apps.commands import anomalies, backfill, bench, check, config, db, quality, simulate, tail, up, version, warm
+from ray_apps.commands import (
+    anomalies,
+    backfill,
+    bench,
+    check,
+    config,
+    db,
+    outbox,
+    quality,
+    simulate,
+    tail,
+    up,
+    version,
+    warm,
+)
+from ray_apps.commands.common import instant
+from ray_apps.commands.database import database
 from ray_apps.errors import UserError
 from training import cli as training
+from training.commands.common import World
 
 app = typer.Typer(
     name="tapewatch",
@@ -29,6 +46,7 @@ app.command()(anomalies.anomalies)
 app.command()(tail.tail)
 app.command()(bench.bench)
 app.add_typer(db.app, name="db")
+app.add_typer(outbox.app, name="outbox")
 app.command()(version.version)
 app.command(hidden=True)(warm.warm)
 
@@ -41,7 +59,7 @@ def main() -> None:
 def run(args: list[str]) -> int:
     """Give a command's exit code; a user's mistake is one line on stderr, a bug keeps its traceback."""
     try:
-        code = app(args or ["--help"], prog_name="tapewatch", standalone_mode=False)
+        code = app(args or ["--help"], prog_name="tapewatch", standalone_mode=False, obj=World(database, instant))
     except typer.TyperException as e:
         return _fail(e.format_message(), e.exit_code)
     except UserError as e:

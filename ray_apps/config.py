@@ -362,9 +362,12 @@ class HttpConfig(Section):
     """The HTTP gateway."""
 
     host: Annotated[str, Field(pattern=r"^[A-Za-z0-9.:-]{1,253}$")] = "127.0.0.1"
-    """Loopback, for there is no login: put a proxy before it to open it."""
+    """Loopback, for reading needs no login: put a proxy before it to open it."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """0: any free port."""
+    token: SecretStr | None = Field(default=None, min_length=16, max_length=256)
+    """Bearer token of the routes that write, better by TAPEWATCH_HTTP__TOKEN than in a file; unset: they are open on
+    loopback and closed on any other host."""
     max_streams: Annotated[int, Field(ge=1, le=10_000)] = 64
     """Open /v1/stream connections; apart from requests so that health checks always pass."""
     heartbeat_s: Annotated[float, Field(gt=0, le=300)] = 15.0

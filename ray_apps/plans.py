@@ -20,6 +20,8 @@ from ray_apps.shards.shard import ShardConfig
 from ray_apps.shards.telling import Telling
 
 SIMULATOR_KEY = "sim-advanced"
+MOST_DAILY = 500
+"""Symbols of a class that five calls a minute bring each day: an hour and forty minutes of calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +46,44 @@ def simulated_feed(settings: Settings, asset_class: AssetClass, ws: str, speed: 
     )  # fmt: skip
 
 
+def pushed_feed(settings: Settings, asset_class: AssetClass) -> FeedConfig:
+    """Give the feed of a class whose bars are pushed, at the pace of the wall clock."""
+    return FeedConfig(asset_class, "", "", settings.bar_lengths, is_live=True)
+
+
 def vendor_feed(settings: Settings, asset_class: AssetClass) -> FeedConfig | None:
-    """Give the feed of a class from the vendor; None where the plan has no stream."""
+    """Give the feed of a class from the vendor; None where its symbols are too many for a plan without a stream."""
     plan = entitlement(asset_class, settings.polygon.tier(asset_class))
     key = settings.polygon.api_key
-    if plan.feed_host is None or key is None:
+    if key is None:
         return None
+    if plan.feed_host is None:
+        return _daily_feed(settings, asset_class, key.get_secret_value())
     host = settings.polygon.ws_host or f"{plan.feed_host}.polygon.io"
     scheme = "wss" if settings.polygon.ws_secure else "ws"
     return FeedConfig(
         asset_class, f"{scheme}://{host}/{asset_class}", key.get_secret_value(), settings.bar_lengths,
         _names(settings, asset_class), delay_s=float(plan.delay_s or 0), is_live=True,
     )  # fmt: skip
+
+
+def _daily_feed(settings: Settings, asset_class: AssetClass, key: str) -> FeedConfig | None:
+    """Give the feed of yesterday's bars by REST."""
+    names = _names(settings, asset_class)
+    if "*" in names or len(names) > MOST_DAILY:
+        return None
+    return FeedConfig(
+        asset_class, settings.polygon.rest_url, key, (primary_bar_s(settings),), names,
+        speed=float("inf"), too_old_s=float("inf"),
+    )  # fmt: skip
+
+
+def why_not_watched(asset_class: AssetClass) -> str:
+    """Say what a plan without a stream needs."""
+    return (
+        f"the plan gives bars by REST after the close, 5 calls a minute: expected at most {MOST_DAILY} symbols in "
+        f"universe.symbols.{asset_class}, was more or all"
+    )
 
 
 def history_plan(
@@ -86,8 +114,8 @@ def feed_plan(
     """Give all a feed's process needs; `rest` is the simulator's REST side (host:port)."""
     return FeedPlan(
         feed=feed,
-        host=feed.url.split("/")[2],
-        tier=settings.polygon.tier(feed.asset_class).value if feed.is_live else "simulated",
+        host=feed.host,
+        tier=_tier(settings, feed),
         holder=f"{socket.gethostname()}:{os.getpid()}",
         dsn=dsn,
         checkpoints=checkpoint_folder(settings),
@@ -98,10 +126,18 @@ def feed_plan(
         checkpoint_s=settings.checkpoint_s,
         warm=warm,
         sessions=_sessions(feed.asset_class) if feed.is_live else None,
-        history=history_plan(settings, feed.asset_class, dsn, rest),
+        history=history_plan(settings, feed.asset_class, dsn, rest) if feed.url else None,
         recording=_recording(settings),
         versions=_versions(),
     )
+
+
+def _tier(settings: Settings, feed: FeedConfig) -> str:
+    """Give the plan bars come by, in a word."""
+    if not feed.url:
+        return "pushed"
+    is_vendors = feed.is_live or feed.is_daily
+    return settings.polygon.tier(feed.asset_class).value if is_vendors else "simulated"
 
 
 def _recording(settings: Settings) -> RecordingPlan | None:

@@ -58,7 +58,7 @@ VARIABLES: dict[str, tuple[str, ...]] = {
     "redis_url": ("REDIS_URL",),
 }
 # values never shown: keys, and addresses that may hold a password
-SECRET = ("polygon.api_key", "database_url", "redis_url", "sinks.webhook.secret")
+SECRET = ("polygon.api_key", "database_url", "redis_url", "sinks.webhook.secret", "http.token")
 
 # keys a running process takes over at once; every other needs a restart
 SAFE = (
@@ -92,7 +92,8 @@ class Settings(BaseSettings):
     data_dir: Path = Path("tapewatch-data")
     """Database, cache and checkpoints; `load_settings` sets XDG_DATA_HOME/tapewatch where nothing is said."""
     source: str | None = Field(default=None, min_length=1)
-    """`polygon`, `synthetic` or a folder of bars; unset: polygon where a key is set, else synthetic."""
+    """`polygon`, `synthetic`, `push` (bars come by HTTP) or a folder of bars; unset: polygon where a key is set, else
+    synthetic."""
     assets: Assets = (AssetClass.STOCKS, AssetClass.CRYPTO)
     """One feed each; the two classes a first user most often holds a plan of."""
     bar_lengths: BarLengths = (60,)
@@ -140,7 +141,7 @@ class Settings(BaseSettings):
 
     @property
     def chosen_source(self) -> str:
-        """Where bars come from: `polygon`, `synthetic` or a folder."""
+        """Where bars come from: `polygon`, `synthetic`, `push` or a folder."""
         return self.source or ("polygon" if self.polygon.api_key else "synthetic")
 
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from features.decisions.anomalies import RETRACTED, Anomalies
 from features.market.bars import merge
-from features.market.polygon import Limits, parse
+from features.market.polygon import Limits
+from features.market.readers import READERS
 from features.market.symbols import shard_of
 from features.market.types import NS_PER_MS, NS_PER_S, AssetClass, BarBatch, FaultBatch, Hole, SlotTable
 from features.stages.context import Contexts
@@ -40,6 +41,8 @@ class RecordingSummary:
     holes: Counter[str] = field(default_factory=Counter)
     shadow: Counter[str] = field(default_factory=Counter)
     models: list[str] = field(default_factory=list)
+    kinds: Counter[str] = field(default_factory=Counter)
+    states: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
 
 
@@ -112,6 +115,8 @@ class _Run:
         match record:
             case recording.FrameRecord():
                 self._parse(record)
+            case recording.SeriesRecord():
+                self._number(record)
             case recording.TakenRecord():
                 self._take(record)
             case recording.BarsRecord():
@@ -131,9 +136,13 @@ class _Run:
                 if record.version and f"{record.model} {record.version}" not in self.summary.models:
                     self.summary.models.append(f"{record.model} {record.version}")
 
+    def _number(self, record: recording.SeriesRecord) -> None:
+        for symbol, bar_s in record.series:
+            self.table.slot(symbol, bar_s)
+
     def _parse(self, frame: recording.FrameRecord) -> None:
         self.summary.frames += 1
-        parsed = parse(frame.data, self.table, frame.now_ns, frame.recv_ns, self.limits)
+        parsed = READERS[frame.form](frame.data, self.table, frame.now_ns, frame.recv_ns, self.limits)
         parts: tuple[BarBatch | FaultBatch, ...] = (*parsed.batches, *parsed.faults)
         for part in parts:
             self.parts[self.n_parts] = part
@@ -224,5 +233,8 @@ class _Run:
         self.summary.first_ts = min((x.ts for x in self._found.values()), default=0)
         self.summary.last_ts = self.stream.newest_end_ns // NS_PER_MS
         for line in sorted(self._found.values(), key=lambda x: (x.available_ts, x.symbol)):
-            is_old = line.available_ts * NS_PER_MS <= self._confirmed_to
-            yield line.confirmed() if line.is_provisional and is_old else line
+            if line.is_provisional and line.available_ts * NS_PER_MS <= self._confirmed_to:
+                line = line.confirmed()
+            self.summary.kinds[line.kind] += 1
+            self.summary.states[line.state] += 1
+            yield line

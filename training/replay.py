@@ -4,25 +4,26 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from features.block import BarBlock
 from features.decisions.config import DetectionConfig
-from features.engine import Decided, Engine
+from features.engine import Engine
 from features.market.bars import BarColumns, aggregate
-from features.market.calendar import ny_day
 from features.market.types import I64, NS_PER_MS, NS_PER_S, U8, AssetClass, FaultBatch, SlotTable
-from features.stages.desk import MARKET
 from ray_apps.errors import UsageError, UserError
 from ray_apps.store.files import FileError, SeriesFile, iter_folder
-from training.lines import CONFIRM_NS, AnomalyLine, line_of
+from training.difference import Comparison
+from training.fold import Folding, days_of
+from training.lines import AnomalyLine
 from training.spool import Spool
 
 MANY_ROWS = 200
 """So many bars of which no two are neighbours are longer bars; of fewer they may be a thin name's."""
-DAY_NS = 86_400 * NS_PER_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,24 +132,52 @@ def replay(plan: ReplayPlan, give: Callable[[AnomalyLine], object], warn: Callab
         When the folder gives no series (UsageError where it is absent or the bar length cannot be reached).
     """
     began = time.perf_counter()
+    with _loaded(plan, warn) as loaded:
+        summary = _summary(plan, loaded)
+        folding = Folding(_engine(plan, loaded, plan.detection), loaded.newest_ns, lambda called: give(called.line))
+        for block, faults in _pieces(loaded):
+            folding.take(block, faults)
+    folding.tally.fill(summary)
+    summary.engine_s = folding.engine_s
+    summary.total_s = time.perf_counter() - began
+    return summary
+
+
+def compare(
+    plan: ReplayPlan, other: DetectionConfig, warn: Callable[[str], object]
+) -> tuple[Summary, Summary, Comparison]:
+    """Replay a folder under two settings at once: give what either came to, and where they differ.
+
+    Raises
+    ------
+    UserError
+        As `replay`.
+    """
+    with _loaded(plan, warn) as loaded:
+        now, then = _summary(plan, loaded), _summary(plan, loaded)
+        engines = [_engine(plan, loaded, detection) for detection in (plan.detection, other)]
+        comparison = Comparison(engines[0], engines[1], loaded.newest_ns)
+        for block, faults in _pieces(loaded):
+            comparison.take(block, faults)
+    comparison.now.tally.fill(now)
+    comparison.then.tally.fill(then)
+    return now, then, comparison
+
+
+@contextmanager
+def _loaded(plan: ReplayPlan, warn: Callable[[str], object]) -> Iterator[Loaded]:
     with Spool(plan.spool) as spool:
         loaded = load(plan, spool)
         for fault in loaded.faults:
             warn(fault)
-        summary = _summary(plan, loaded)
-        table = SlotTable(plan.asset_class, cap=len(loaded.series))
-        for s in loaded.series:
-            table.slot(s.symbol, loaded.bar_s)
-        engine = Engine(table, loaded.bar_s, loaded.activity, plan.detection)
-        episodes: dict[str, tuple[str, str]] = {}
-        for decided in _fold(engine, loaded, summary):
-            for line in _lines(decided, table, plan.detection.budget, loaded.newest_ns):
-                summary.anomalies += 1
-                give(line)
-            episodes.update((e.id, (e.kind, e.symbol)) for e in decided.episodes)
-    _count(summary, episodes)
-    summary.total_s = time.perf_counter() - began
-    return summary
+        yield loaded
+
+
+def _engine(plan: ReplayPlan, loaded: Loaded, detection: DetectionConfig) -> Engine:
+    table = SlotTable(plan.asset_class, cap=len(loaded.series))
+    for s in loaded.series:
+        table.slot(s.symbol, loaded.bar_s)
+    return Engine(table, loaded.bar_s, loaded.activity, detection)
 
 
 def load(plan: ReplayPlan, spool: Spool) -> Loaded:
@@ -200,15 +229,11 @@ def _take(file: SeriesFile, plan: ReplayPlan, spool: Spool) -> _Series:
         bar_s = plan.bar_s
     return _Series(
         name=file.path.name, symbol=file.symbol, number=spool.add(bars), file_bar_s=file.bar_s, bar_s=bar_s,
-        n_bars=len(bars), n_days=len(np.unique(_days(bars.ts, plan.asset_class))), first_ns=int(bars.ts[0]),
+        n_bars=len(bars), n_days=len(np.unique(days_of(bars.ts, plan.asset_class))), first_ns=int(bars.ts[0]),
         last_ns=int(bars.ts[-1]), has_trades=file.has_trades, n_silent=n_silent,
         n_refused=sum(file.refused.values()), faults_ts=file.faults_ts // (bar_s * NS_PER_S) * (bar_s * NS_PER_S),
         faults_code=file.faults_code,
     )  # fmt: skip
-
-
-def _days(ts: I64, asset_class: AssetClass) -> I64:
-    return ny_day(ts) if asset_class.has_sessions else ts // DAY_NS
 
 
 def _refused(file: SeriesFile) -> str:
@@ -246,21 +271,14 @@ def _summary(plan: ReplayPlan, loaded: Loaded) -> Summary:
     )  # fmt: skip
 
 
-def _fold(engine: Engine, loaded: Loaded, summary: Summary) -> Iterator[Decided]:
-    """Fold all blocks, keeping the time the Engine took."""
+def _pieces(loaded: Loaded) -> Iterator[tuple[BarBlock, FaultBatch | None]]:
+    """Give all blocks with the false prices of their span."""
     faults = _faults(loaded)
     for block in loaded.spool.blocks([s.number for s in loaded.series], loaded.bar_s):
         # the bars of a block end with its last window: so do its faults
         n = int(np.searchsorted(faults.ts_end, block.ts.max() + loaded.bar_s * NS_PER_S, side="right"))
-        parts = engine.fold(block, faults.take(slice(0, n)) if n else None)
+        yield block, faults.take(slice(0, n)) if n else None
         faults = faults.take(slice(n, None))
-        while True:
-            start = time.perf_counter()
-            decided = next(parts, None)
-            summary.engine_s += time.perf_counter() - start
-            if decided is None:
-                break
-            yield decided
 
 
 def _faults(loaded: Loaded) -> FaultBatch:
@@ -270,18 +288,3 @@ def _faults(loaded: Loaded) -> FaultBatch:
     order = np.lexsort((slot, ts))
     code = np.concatenate([s.faults_code for s in loaded.series])
     return FaultBatch(slot[order], ts[order], ts[order] + loaded.bar_s * NS_PER_S, code[order], loaded.bar_s)
-
-
-def _lines(decided: Decided, table: SlotTable, budget: float, newest_ns: int) -> Iterator[AnomalyLine]:
-    a = decided.anomalies
-    for i, episode in enumerate(decided.episode_ids):
-        line = line_of(a, i, table[int(a.slot[i])], budget, episode)
-        yield line.confirmed() if int(a.end[i]) + CONFIRM_NS <= newest_ns else line
-
-
-def _count(summary: Summary, episodes: dict[str, tuple[str, str]]) -> None:
-    """Count episodes by kind, and a symbol's own apart from the market's."""
-    summary.episodes_by_kind = dict(Counter(kind for kind, _ in episodes.values()).most_common())
-    summary.market_episodes = sum(symbol == MARKET for _, symbol in episodes.values())
-    summary.own_episodes = len(episodes) - summary.market_episodes
-    summary.own_episodes_per_symbol_day = summary.own_episodes / summary.symbol_days

@@ -73,7 +73,7 @@ def settle(stamps: I64, volume: F64, vwap: F64, trades: F64, mean_size: F64) -> 
         if vwap[i] == 0.0:
             vwap[i] = np.nan
         if np.isnan(trades[i]) and mean_size[i] > 0.0:
-            trades[i] = max(1.0, np.rint(volume[i] / mean_size[i]))
+            trades[i] = max(1.0, np.rint(volume[i] / mean_size[i])) if volume[i] > 0.0 else 0.0
 
 
 # Why a bar cannot be used, by the kernel's code; the first that applies is the one counted.

@@ -19,20 +19,19 @@ table_full                a new symbol beyond the cap
 
 import struct
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from features.market import symbols
-from features.market.bars import COLUMN_NAMES, BarColumns, waves
+from features.market.bars import BarColumns
 from features.market.decimals import read_decimals
 from features.market.errors import DataError
-from features.market.judge import Limits, Verdict, judge, settle
-from features.market.types import F64, I32, I64, NS_PER_S, U8, AssetClass, BarBatch, Bool, FaultBatch, SlotTable
+from features.market.judge import Limits, judge, settle
+from features.market.place import place
+from features.market.types import F64, I64, U8, AssetClass, BarBatch, FaultBatch, SlotTable
 from features.market.wire import TOPICS, Status, StockBar, WireBar, decode
 
 __all__ = ["Aggs", "Limits", "Parsed", "Status", "parse", "parse_aggs", "topics"]
@@ -134,31 +133,7 @@ def _batches(
     names = [b.symbol for b in bars]
     if table.asset_class is AssetClass.FOREX:
         names = [symbols.to_ours(table.asset_class, name) for name in names]
-    columns: dict[str, NDArray[np.generic]] = {name: getattr(numbers, name) for name in COLUMN_NAMES}
-    columns["slot"] = slot = table.find(names, kind.bar_s)
-    columns["ts_end"] = numbers.ts + kind.bar_s * NS_PER_S
-    faults: tuple[FaultBatch, ...] = ()
-    if verdict.errors:
-        errors.update(verdict.errors)
-        faults = _faults(columns, verdict, kind.bar_s, recv_ns)
-        slot[verdict.reason != 0] = -1
-    if slot.min() < 0:
-        _open(names, slot, verdict.reason == 0, table, kind.bar_s, errors)
-        found = slot >= 0
-        columns = {name: column[found] for name, column in columns.items()}
-    return waves(columns, kind.bar_s, recv_ns), faults
-
-
-def _faults(
-    columns: Mapping[str, NDArray[np.generic]], verdict: Verdict, bar_s: int, recv_ns: int
-) -> tuple[FaultBatch, ...]:
-    """Give the faulty rows whose series is known, at most one batch."""
-    is_known = columns["slot"][verdict.faulty] >= 0  # type: ignore[operator]
-    rows = verdict.faulty[is_known]
-    if not len(rows):
-        return ()
-    where: dict[str, Any] = {name: columns[name][rows] for name in ("slot", "ts", "ts_end")}
-    return (FaultBatch(**where, code=verdict.fault_code[is_known], bar_s=bar_s, recv_ns=recv_ns),)
+    return place(numbers, names, verdict, table, kind.bar_s, recv_ns, errors)
 
 
 def _numbers(kind: type[WireBar], bars: Sequence[WireBar]) -> BarColumns:
@@ -182,17 +157,6 @@ def _exact(volume: F64, texts: Sequence[str]) -> F64:
     is_said = np.fromiter(map(bool, texts), np.bool_, len(texts))
     volume[is_said] = read_decimals([text for text in texts if text])
     return volume
-
-
-def _open(names: Sequence[str], slot: I32, usable: Bool, table: SlotTable, bar_s: int, errors: Counter[str]) -> None:
-    """Give new series of usable rows their slots, in place; -1 stays where there is none."""
-    for row in np.flatnonzero((slot < 0) & usable).tolist():
-        if not symbols.is_symbol(names[row]):
-            errors["bad_symbol"] += 1
-            continue
-        slot[row] = table.slot(names[row], bar_s)
-        if slot[row] < 0:
-            errors["table_full"] += 1
 
 
 class _Row(msgspec.Struct, gc=False):

@@ -10,7 +10,7 @@ from features.decisions import peaks, raising
 from features.decisions.anomalies import AMENDED, NO_KIND, PROVISIONAL, RETRACTED, Anomalies
 from features.decisions.config import DetectionConfig
 from features.decisions.judge import Judge, Verdict
-from features.detectors.base import DATA_FAULT, KINDS, MARKET_SHOCK
+from features.detectors.base import DATA_FAULT, KINDS, MARKET_SHOCK, VOLUME_SPIKE
 from features.families.cross_section import Closes
 from features.families.fault import FLAT, SLIP
 from features.market.types import F64, I32, I64, NS_PER_S, U8, Bool
@@ -111,6 +111,9 @@ class SymbolGroup:
         self._count_peaks(rows, seen, verdict.rate)
         scale = self._scale(w.day)
         verdict.rate[...] *= scale
+        if self.config.volume_classic:  # called at every ratio, whatever the day's rates are
+            is_spike = (verdict.kind == VOLUME_SPIKE) & (verdict.score > 0.0)
+            verdict.rate[...] = np.where(is_spike, np.minimum(verdict.rate, self.config.budget), verdict.rate)
         is_open = self._is_open(block, seen)
         verdict.rate[~is_open] = np.inf
         is_fault = ((seen.code == SLIP) | (seen.code == FLAT)) & self.config.rule(KINDS[DATA_FAULT]).enabled

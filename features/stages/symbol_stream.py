@@ -92,8 +92,11 @@ class SymbolStream:
             del self.recent[old]
         return self.symbols.close(ctx)
 
-    def warm(self, block: BarBlock, ctx: Contexts, mine: Bool) -> None:
-        """Fold history of the series `mine` [N], a part of a day with its windows' contexts, and call nothing."""
+    def warm(self, block: BarBlock, ctx: Contexts, mine: Bool) -> dict[int, tuple[float, float]]:
+        """Fold history of the series `mine` [N], a part of a day with its windows' contexts, and call nothing.
+
+        Give what was counted per day: peaks and series, see `SymbolGroup.take_totals`.
+        """
         part = columns_of(block, mine)
         shape = self.symbols.primary.shape
         window_ns = shape.window_s * NS_PER_S
@@ -104,11 +107,11 @@ class SymbolStream:
         for few, last in zip(cuts, [*windows[:-1].tolist(), len(ctx)], strict=False):
             self.symbols.fold(few, ctx.take(slice(first, last)))
             first = last
-        self.symbols.primary.take_totals()
         self.reserve(int(block.slot.max(initial=-1)) + 1)
         t, n = np.nonzero(np.isfinite(part.close))
         np.maximum.at(self.newest_ts, part.slot[n], part.ts[t, n])
         self.closed_to = max(self.closed_to, int(ctx.end[-1]))
+        return {day: (peaks, n) for day, (peaks, n) in self.symbols.primary.take_totals().items()}
 
     def reserve(self, n: int) -> None:
         """Make room for `n` slots."""

@@ -81,15 +81,15 @@ class Symbols:
         return found
 
     def fold(self, block: BarBlock, ctx: Contexts) -> Anomalies:
-        """Fold a block of whole windows of one day with their contexts."""
+        """Fold a block of whole windows of one day with their contexts, those of bare windows before it among them."""
+        is_primary = block.bar_s == self.primary_bar_s and len(ctx) > 0
+        if is_primary:
+            for c in np.flatnonzero(np.diff(ctx.day)).tolist():  # days on which these series had no bar
+                self.primary.learn_scale(int(ctx.day[c]) + 1, float(ctx.scale[c]))
         found = self.group(block.bar_s).fold(block, ctx)
-        if block.bar_s == self.primary_bar_s and len(ctx):
+        if is_primary:
             self.primary.learn_scale(int(ctx.day[-1]) + 1, float(ctx.scale[-1]))
         return found
-
-    def none(self) -> Anomalies:
-        """Give no anomalies."""
-        return Anomalies.none(N_FEATURES)
 
     def snapshot(self) -> dict[str, F64]:
         """Give every array of the stage, keyed `bar_s/array`."""

@@ -1,6 +1,7 @@
 """Fill a day: minute moves of a group of symbols, bridged to the day's total, and the bars they make."""
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +13,13 @@ from features.synthetic.shape import TapeShape
 from features.synthetic.universe import Traits
 from features.synthetic.walk import DayState
 
+Columns = NDArray[np.intp] | slice
+T = TypeVar("T", Traits, DayState)
 F16 = NDArray[np.float16]
 F32 = NDArray[np.float32]
+
+WHOLE = slice(None)
+"""All symbols of a group."""
 
 CHUNK = 15
 """Minutes whose bars are made together; divides every class's day."""
@@ -74,6 +80,16 @@ class GroupDay:
     usual: F32
     open_level: F32
 
+    def take(self, columns: NDArray[np.intp]) -> "GroupDay":
+        """Give the day of some symbols of the group."""
+        return GroupDay(
+            np.ascontiguousarray(self.path[:, columns]),
+            self.log_vol[:, columns],
+            self.activity[:, columns],
+            self.usual[columns],
+            self.open_level[columns],
+        )
+
 
 def market_day(shape: TapeShape, seed: int, class_index: int, day: int, rows: int) -> MarketDay:
     """Give the day of the market and its sectors."""
@@ -93,14 +109,21 @@ def group_day(
     traits: Traits,
     state: DayState,
     market: MarketDay,
+    columns: Columns = WHOLE,
 ) -> GroupDay:
-    """Give a group's day. key = (seed, class index, group)."""
+    """Give a group's day, or that of some of its symbols. key = (seed, class index, group).
+
+    Numbers are drawn for the whole group whatever the columns: they do not change a symbol's bars.
+    """
     rows = len(hours.vol)
+    traits, state = _of(traits, columns), _of(state, columns)
     rng, start, end = _edges(shape, *key[:2], Purpose.SYMBOL_MINUTES, day, GROUP, key[2])
-    innovations = np.clip(fat(normal(rng, rows, GROUP), shape.vol_tail_exponent), -_MOST_JUMP, _MOST_JUMP)
+    start, end = start[:, columns], end[:, columns]
+    innovations = fat(_drawn(rng, rows, columns), shape.vol_tail_exponent)
+    innovations = np.clip(innovations, -_MOST_JUMP, _MOST_JUMP)
     log_vol = autoregress(innovations, start[0], shape.vol_persistence, shape.vol_size)
     land(log_vol, end[0] * np.float32(shape.vol_size), shape.vol_persistence)
-    moves = np.clip(fat(normal(rng, rows, GROUP), shape.tail_exponent), -_MOST_MOVE, _MOST_MOVE)
+    moves = np.clip(fat(_drawn(rng, rows, columns), shape.tail_exponent), -_MOST_MOVE, _MOST_MOVE)
     moves *= traits.own
     moves += traits.market * market.market[:, None]
     moves += traits.sector * market.sectors[:, traits.sector_of]
@@ -121,7 +144,7 @@ def group_day(
     total = state.close_level - state.open_level
     path += weight.astype(np.float32)[:, None] * (total - path[-1])
 
-    activity = autoregress(normal(rng, rows, GROUP), start[1], shape.activity_persistence, shape.activity_size)
+    activity = autoregress(_drawn(rng, rows, columns), start[1], shape.activity_persistence, shape.activity_size)
     land(activity, end[1] * np.float32(shape.activity_size), shape.activity_persistence)
     activity += state.activity
     return GroupDay(path, log_vol.astype(np.float16), activity.astype(np.float16), usual, state.open_level)
@@ -147,17 +170,20 @@ def bars(
     hours: Hours,
     traits: Traits,
     group: GroupDay,
-    chunk: int,
+    chunks: range,
+    columns: Columns = WHOLE,
 ) -> tuple[F64, ...]:
-    """Give the bars of one chunk of a group's day, columns [CHUNK, GROUP] in the order of VALUES."""
-    rows = slice(chunk * CHUNK, (chunk + 1) * CHUNK)
-    rng = generator(*key[:2], Purpose.BARS, day, key[2], chunk)
-    z = normal(rng, 5, CHUNK, GROUP)
-    u = rng.random((6, CHUNK, GROUP), dtype=np.float32)
+    """Give the bars of consecutive chunks of a group's day, columns [CHUNK n, GROUP] in the order of VALUES.
 
-    before = np.zeros((CHUNK, GROUP), dtype=np.float32)
+    With `columns` those of some symbols of the group only, whose day `group` is.
+    """
+    rows = slice(chunks.start * CHUNK, chunks.stop * CHUNK)
+    traits = _of(traits, columns)
+    z, u = _draws(key, day, chunks, columns)
+
+    before = np.zeros_like(group.path[rows])
     before[1:] = group.path[rows][:-1]
-    if chunk:
+    if chunks.start:
         before[0] = group.path[rows.start - 1]
     log_vol = group.log_vol[rows].astype(np.float32)
     sd = group.usual * hours.vol[rows, None] * np.exp(log_vol)
@@ -188,10 +214,30 @@ def bars(
     # Two figures finer than a tick; clipping keeps it inside the bar whatever the rounding does.
     fine = 100 * traits.grid.ticks
     vwap = np.clip(np.rint(middle * fine) / fine, lows, highs)
-    columns = (opens, highs, lows, closes, volume, vwap, trades)
-    for column in columns:
+    made = (opens, highs, lows, closes, volume, vwap, trades)
+    for column in made:
         column[trades == 0] = np.nan
-    return columns
+    return made
+
+
+def _draws(key: tuple[int, int, int], day: int, chunks: range, columns: Columns) -> tuple[F32, F32]:
+    """Give a span's normal and uniform numbers, [5, T, n] and [6, T, n]; each chunk has a generator of its own."""
+    z, u = [], []
+    for chunk in chunks:
+        rng = generator(*key[:2], Purpose.BARS, day, key[2], chunk)
+        z.append(normal(rng, 5, CHUNK, GROUP)[:, :, columns])
+        u.append(rng.random((6, CHUNK, GROUP), dtype=np.float32)[:, :, columns])
+    return (z[0], u[0]) if len(chunks) == 1 else (np.concatenate(z, axis=1), np.concatenate(u, axis=1))
+
+
+def _drawn(rng: np.random.Generator, rows: int, columns: Columns) -> F32:
+    """Draw a group's normal numbers and give some of them, [rows, n]."""
+    return np.ascontiguousarray(normal(rng, rows, GROUP)[:, columns])
+
+
+def _of(whole: T, columns: Columns) -> T:
+    """Give what some symbols have of a group's."""
+    return whole if isinstance(columns, slice) else whole.take(columns)
 
 
 def _prices(

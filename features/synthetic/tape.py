@@ -1,7 +1,7 @@
 """Play a market that never was: bars of thousands of symbols as a pure function of seed and time."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -13,7 +13,7 @@ from features.synthetic import intraday
 from features.synthetic.block import VALUES, Grid, TapeBlock
 from features.synthetic.draws import GROUP
 from features.synthetic.hours import MINUTE_NS, NEW_YORK, Hours, day_of, hours, rows_of
-from features.synthetic.intraday import CHUNK, GroupDay, MarketDay
+from features.synthetic.intraday import CHUNK, WHOLE, Columns, GroupDay, MarketDay
 from features.synthetic.names import names
 from features.synthetic.seconds import seconds_of
 from features.synthetic.shape import SHAPES, TapeShape
@@ -25,6 +25,9 @@ V = TypeVar("V")
 
 FIRST_DAY = 18_262
 """2020-01-01, the day the walk starts; there are no bars before it."""
+
+_FEW_SYMBOLS, _MANY_CHUNKS = 8, 8
+"""Few symbols over many chunks are made without the rest of their group, which is not kept then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,22 +151,25 @@ class Tape:
         low = max(int(out.ts[0] - found.start_ns) // MINUTE_NS, 0)
         high = min(int(out.ts[-1] - found.start_ns) // MINUTE_NS + 1, len(found.vol))
         shift = int(found.start_ns - out.ts[0]) // MINUTE_NS
-        places = [(g, np.flatnonzero(wanted // GROUP == g)) for g in range(len(self.traits))]
-        places = [(g, at) for g, at in places if len(at)]
-        for chunk in range(low // CHUNK, -(-high // CHUNK) if high > low else 0):
-            a, b = max(low, chunk * CHUNK), min(high, (chunk + 1) * CHUNK)
-            for group, at in places:
-                made = self._chunk(day, found, group, chunk)
-                inside = wanted[at] - group * GROUP
-                # Whole ranges are copied as slices: fancy indexing of 11,000 columns is slow.
-                to, of = _as_slice(at), _as_slice(inside)
-                for name, column in zip(VALUES, made, strict=True):
-                    getattr(out, name)[a + shift : b + shift, to] = column[a - chunk * CHUNK : b - chunk * CHUNK, of]
+        for group, at, chunks in _pieces(wanted, range(low // CHUNK, -(-high // CHUNK) if high > low else 0)):
+            inside = wanted[at] - group * GROUP
+            of: Columns = WHOLE if len(chunks) > 1 else _as_slice(inside)
+            if len(chunks) > 1:
+                made = self._few(day, found, group, chunks, inside)
+            else:
+                made = self._chunk(day, found, group, chunks)
+            first = chunks.start * CHUNK
+            a, b = max(low, first), min(high, chunks.stop * CHUNK)
+            # Whole ranges are copied as slices: fancy indexing of 11,000 columns is slow.
+            to = _as_slice(at)
+            for name, column in zip(VALUES, made, strict=True):
+                getattr(out, name)[a + shift : b + shift, to] = column[a - first : b - first, of]
 
-    def _chunk(self, day: int, found: Hours, group: int, chunk: int) -> tuple[F64, ...]:
+    def _chunk(self, day: int, found: Hours, group: int, chunks: range) -> tuple[F64, ...]:
+        """Give one chunk of a whole group."""
         return _cached(
             self._chunks,
-            (day, group, chunk),
+            (day, group, chunks.start),
             self._keep_chunks,
             lambda: intraday.bars(
                 self.shape,
@@ -172,17 +178,24 @@ class Tape:
                 found,
                 self.traits[group],
                 self._group_day(day, found, group),
-                chunk,
+                chunks,
             ),
         )
 
-    def _group_day(self, day: int, found: Hours, group: int) -> GroupDay:
-        def make() -> GroupDay:
-            state = self._walks[group].day(day)
-            market = self._market_day(day)
-            return intraday.group_day(self.shape, self._key(group), day, found, self.traits[group], state, market)
+    def _few(self, day: int, found: Hours, group: int, chunks: range, columns: NDArray[np.intp]) -> tuple[F64, ...]:
+        """Give many chunks of a few of a group's symbols; nothing of it is kept."""
+        whole = self._group_days.get((day, group))
+        mine = self._make_day(day, found, group, columns) if whole is None else whole.take(columns)
+        return intraday.bars(self.shape, self._key(group), day, found, self.traits[group], mine, chunks, columns)
 
-        return _cached(self._group_days, (day, group), self._keep_days, make)
+    def _group_day(self, day: int, found: Hours, group: int) -> GroupDay:
+        return _cached(
+            self._group_days, (day, group), self._keep_days, lambda: self._make_day(day, found, group, WHOLE)
+        )
+
+    def _make_day(self, day: int, found: Hours, group: int, columns: Columns) -> GroupDay:
+        state, market = self._walks[group].day(day), self._market_day(day)
+        return intraday.group_day(self.shape, self._key(group), day, found, self.traits[group], state, market, columns)
 
     def _market_day(self, day: int) -> MarketDay:
         rows = rows_of(self.config.asset_class)
@@ -208,6 +221,16 @@ class Tape:
             fraction = 0.0 if found is None else float(np.sum(found.vol.astype(np.float64) ** 2))
             self._fractions[day] = fraction
         return fraction
+
+
+def _pieces(wanted: NDArray[np.intp], chunks: range) -> Iterator[tuple[int, NDArray[np.intp], range]]:
+    """Cut a span of symbols and chunks into what is made together: a group, where its symbols go, which chunks."""
+    group_of = wanted // GROUP
+    at_of = [(int(g), np.flatnonzero(group_of == g)) for g in np.unique(group_of)]
+    few = {g for g, at in at_of if len(at) <= _FEW_SYMBOLS and len(chunks) >= _MANY_CHUNKS}
+    yield from ((g, at, chunks) for g, at in at_of if g in few)
+    for chunk in chunks:
+        yield from ((g, at, range(chunk, chunk + 1)) for g, at in at_of if g not in few)
 
 
 def _as_slice(numbers: NDArray[np.intp]) -> slice | NDArray[np.intp]:

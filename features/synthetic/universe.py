@@ -1,6 +1,7 @@
 """Give the fixed traits of a synthetic universe's symbols: price, volatility, loadings, activity."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,11 @@ class Traits:
     activity: F32
     trade_size: F32
     is_thin: NDArray[np.bool_]
+
+    def take(self, columns: NDArray[np.intp]) -> "Traits":
+        """Give the traits of some symbols of the group."""
+        taken: dict[str, Any] = {f.name: getattr(self, f.name)[columns] for f in fields(self) if f.name != "grid"}
+        return Traits(grid=self.grid.take(columns), **taken)
 
 
 def groups_of(n_symbols: int) -> int:

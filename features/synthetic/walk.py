@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,10 @@ class DayState:
     vol: F32
     next_vol: F32
     activity: F32
+
+    def take(self, columns: NDArray[np.intp]) -> "DayState":
+        """Give the state of some symbols of the group."""
+        return DayState(*(getattr(self, f.name)[columns] for f in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,14 @@ from typing import Protocol
 from features.market.types import AssetClass
 from ray_apps.api.stream import Event
 from ray_apps.config import HttpConfig
+from ray_apps.ingest.events import Admission
 from ray_apps.sinks.redis_sink import Latest
 from ray_apps.store.feeds import FeedRow, GapRow
 from ray_apps.store.filters import AnomalyFilter, Cursor, EpisodeFilter
 from ray_apps.store.reader import Page, StoredBar, SymbolRow
 from ray_apps.store.rows import AnomalyRow, EpisodeRow
+
+Push = Callable[[AssetClass, bytes], Awaitable[Admission | None]]
 
 
 class Questions(Protocol):
@@ -69,6 +72,8 @@ class Deps:
         Part -> "" where it works, else what is wrong.
     metrics
         Prometheus' text.
+    push
+        Gives a request of bars to the feed of their class; None where there is none.
     """
 
     reader: Questions
@@ -77,4 +82,5 @@ class Deps:
     listen: Callable[[str | None], AsyncIterator[Event]]
     readiness: Callable[[], Awaitable[Mapping[str, str]]]
     metrics: Callable[[], Awaitable[str]]
+    push: Push
     http: HttpConfig

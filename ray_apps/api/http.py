@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, FastAPI, Header, Path, Query, Request
 from fastapi.responses import PlainTextResponse, StreamingResponse
 
 from features.market.types import NS_PER_MS, AssetClass
-from ray_apps.api import problems
+from ray_apps.api import problems, push
 from ray_apps.api.deps import Deps
 from ray_apps.api.problems import ProblemError, documented
 from ray_apps.api.schemas import (
@@ -59,6 +59,7 @@ def create_app(deps: Deps) -> FastAPI:
     app.state.deps = deps
     app.state.streams = Streams(deps.http.max_streams)
     app.include_router(router)
+    app.include_router(push.router)
     problems.install(app)
     return app
 

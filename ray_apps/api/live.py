@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from features.market.types import AssetClass
-from ray_apps.api.deps import Deps, Questions
+from ray_apps.api.deps import Deps, Push, Questions
 from ray_apps.api.schemas import AnomalyOut, EpisodeOut
 from ray_apps.api.stream import Event
 from ray_apps.config import HttpConfig
@@ -45,6 +45,7 @@ def live_deps(
     redis_url: str | None,
     http: HttpConfig,
     metrics: Callable[[], Awaitable[str]],
+    push: Push,
     parts: Parts | None = None,
 ) -> Deps:
     """Compose what a gateway answers from; `parts` adds parts only the caller can ask (actors).
@@ -76,7 +77,7 @@ def live_deps(
             said |= await parts()
         return said
 
-    return Deps(reader, latest, waiting, lambda after: listen(redis_url, reader, after), readiness, metrics, http)
+    return Deps(reader, latest, waiting, lambda after: listen(redis_url, reader, after), readiness, metrics, push, http)
 
 
 async def _answer(asked: Awaitable[None]) -> str:

@@ -217,6 +217,17 @@ class LatestOut(Out):
     waiting: dict[str, WaitOut] = Field(default={}, description="Kinds that cannot be called yet.")
 
 
+class RefusedOut(Out):
+    index: int = Field(examples=[3], description="Place in the request.")
+    reason: str = Field(examples=["high_below_low"], description="As tapewatch_bars_dropped_total counts it.")
+    message: str = Field(examples=["expected l <= o, c <= h, was o=2 h=1 l=1 c=2"])
+
+
+class PushOut(Out):
+    accepted: int = Field(examples=[4999], description="Bars on their way to the detectors.")
+    refused: list[RefusedOut] = []
+
+
 class AnomalyOut(Out):
     id: AnomalyId
     asset_class: AssetClass

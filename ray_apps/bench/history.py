@@ -46,7 +46,7 @@ def backfill_rate(symbols: int = 6, bars: int = LIMIT, url: str | None = None) -
     symbols, bars
         How many symbols, and minutes of each.
     url
-        REST base of a vendor or simulator that takes `sim-advanced` and has `BTC-USD` and other names of `names`;
+        REST base of a simulator of crypto whose clock is past the bars' end (`FIRST_NS` and `bars` minutes);
         None: pages made beforehand, sent from memory by a process of its own.
 
     Returns
@@ -58,7 +58,7 @@ def backfill_rate(symbols: int = 6, bars: int = LIMIT, url: str | None = None) -
     with (
         tempfile.TemporaryDirectory(prefix="tapewatch-bench-") as folder,
         LocalPostgres(Path(folder)) as server,
-        _pages(bars) as at,
+        _pages(bars, symbols) as at,
     ):
         migrate(server.dsn)
         return asyncio.run(_measure(server.dsn, url or at, symbols, bars))
@@ -90,8 +90,12 @@ async def _brought(dsn: str, url: str, symbols: int, span: Span) -> tuple[int, f
     )
     history = History(plan)
     try:
+        names = [name async for page in history.names() for name in page][:symbols]
+        warm = Span(span.from_ns, span.from_ns + MINUTE_NS)
+        async for _ in history.bars(names[0], 60, warm.from_ns, warm.to_ns):
+            pass  # compiles what reads a page
         began = time.perf_counter()
-        running = Backfill(history, Order([f"C{i}-USD" for i in range(symbols)], 60, span, span.to_ns))
+        running = Backfill(history, Order(names, 60, span, span.to_ns))
         await running.run()
         return running.n_bars, time.perf_counter() - began
     finally:
@@ -135,11 +139,11 @@ def _rows(series: int, bars: BarColumns) -> BarRows:
 
 
 @contextmanager
-def _pages(bars: int) -> Iterator[str]:
+def _pages(bars: int, symbols: int) -> Iterator[str]:
     """Hold a server of the bars; give its address."""
     context = multiprocessing.get_context("spawn")
     mine, theirs = context.Pipe()
-    child = context.Process(target=_serve, args=(theirs, bars), daemon=True)
+    child = context.Process(target=_serve, args=(theirs, bars, symbols), daemon=True)
     child.start()
     try:
         if not mine.poll(START_S):
@@ -150,20 +154,22 @@ def _pages(bars: int) -> Iterator[str]:
         child.join(5)
 
 
-def _serve(told: Connection, bars: int) -> None:
-    asyncio.run(_serve_pages(told, bars))
+def _serve(told: Connection, bars: int, symbols: int) -> None:
+    asyncio.run(_serve_pages(told, bars, symbols))
 
 
-async def _serve_pages(told: Connection, bars: int) -> None:
+async def _serve_pages(told: Connection, bars: int, symbols: int) -> None:
     """Answer every question for bars with the page that begins there; pages are made before the first question."""
     b = walk(bars)
+    names = [{"ticker": f"X:C{i}USD", "base_currency_symbol": f"C{i}"} for i in range(symbols)]
+    listed = json.dumps({"results": names}).encode()
     pages = {int(b.ts[k]): _page(b.take(slice(k, k + LIMIT)), k + LIMIT < bars) for k in range(0, bars, LIMIT)}
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 found = _SPAN.search(head)
-                body = pages.get(int(found[1]) * NS_PER_MS, b"{}") if found else b"{}"
+                body = pages.get(int(found[1]) * NS_PER_MS, b"{}") if found else listed
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):

@@ -188,6 +188,7 @@ async def _order(history: History, wish: Wish, allowed: Allowed, screen: Screen)
     from ray_apps.ingest.backfill import Order
     from ray_apps.ingest.wanted import Asked, Kept
     from ray_apps.store.backfills import Span
+    from ray_apps.store.partitions import MOST_DAYS
 
     newest, stored = await _stored(history.plan.dsn, wish.asset_class)
     asked = Asked(_instant(wish.since, "--from", allowed), _instant(wish.until, "--to", allowed))
@@ -199,7 +200,8 @@ async def _order(history: History, wish: Wish, allowed: Allowed, screen: Screen)
             f"--from: expected {wanted.said(given_ns)} or later, as the plan goes, was {wanted.said(from_ns)}"
         )
     if asked.from_ns is None:
-        why = "as far as the plan goes" if given_ns > from_ns else f"retention_days is {wish.retention_days}"
+        kept = f"the store keeps {min(wish.retention_days, MOST_DAYS):,} days (retention_days)"
+        why = "as far as the plan goes" if given_ns > from_ns else kept
         screen.note(f"from {wanted.said(given_ns)}: {why}")
     names = list(wish.symbols) or stored
     if wish.is_all:

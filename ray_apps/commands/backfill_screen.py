@@ -71,7 +71,7 @@ class Screen:
 
     def summary(self, asset_class: AssetClass, running: Backfill, n_calls: int) -> None:
         """Print what became of each symbol, those that failed first."""
-        tallies = sorted(running.tallies, key=lambda t: not t.failure)
+        tallies = sorted(running.tallies, key=lambda t: (not t.failure, not t.n_bars))
         seconds = time.monotonic() - running.started_s
         self.record = {
             "asset_class": asset_class.value,
@@ -151,12 +151,12 @@ def state(running: Backfill) -> str:
 
 def _table(tallies: list[Tally]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("symbol", "new", "revised", "same", "from", "to", "errors"):
+    for name in ("symbol", *COUNTS, "from (UTC)", "to (UTC)", "errors"):
         table.add_column(
             name, no_wrap=name != "errors", justify="right" if name in ("new", "revised", "same") else "left"
         )
     for t in tallies:
-        first, last = ("-" if ns is None else wanted.said(ns) for ns in (t.first_ns, t.last_ns))
+        first, last = ("-" if ns is None else wanted.said(ns).removesuffix(" UTC") for ns in (t.first_ns, t.last_ns))
         table.add_row(t.symbol, f"{t.new:,}", f"{t.revised:,}", f"{t.same:,}", first, last, remark(t))
     return table
 

@@ -1,4 +1,4 @@
-"""`tapewatch db`: the database's schema and size."""
+"""`tapewatch db`: the database's schema, size and retention."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ray_apps.errors import UserError
 if TYPE_CHECKING:
     from ray_apps.store.partitions import Size
 
-app = typer.Typer(help="The database: schema and size.", rich_markup_mode=None)
+app = typer.Typer(help="The database: schema, size and retention.", rich_markup_mode=None)
 
 
 @app.command()
@@ -59,6 +59,28 @@ def size(config: ConfigFile = None, data_dir: DataDir = None, json: Json = False
     days = settings.retention_days
     kept = found.bars_per_day * days / 1e9
     typer.echo(f"bars take {found.bars_per_day / 1e6:,.1f} MB per day: {kept:,.1f} GB in the {days} days kept")
+
+
+@app.command()
+def retention(config: ConfigFile = None, data_dir: DataDir = None, json: Json = False) -> None:
+    """Roll bars up and drop those older than `retention_days`; `tapewatch up` does it every few minutes.
+
+    Example: TAPEWATCH_RETENTION_DAYS=7 tapewatch db retention
+    """
+    from ray_apps.commands.database import database
+    from ray_apps.sinks.house import keep_house
+    from ray_apps.store.errors import StoreError
+
+    settings = load(config, data_dir)
+    with database(settings) as dsn:
+        try:
+            dropped = asyncio.run(keep_house(dsn, settings.retention_days))
+        except StoreError as e:
+            raise UserError(str(e)) from e
+    if json:
+        echo_json({"dropped": dropped})
+    else:
+        typer.echo(f"{len(dropped)} days dropped, {settings.retention_days} kept")
 
 
 async def _size(dsn: str) -> Size:

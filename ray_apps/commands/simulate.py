@@ -32,7 +32,7 @@ def simulate(
         str, typer.Option(help="Asset classes, comma separated; of a folder, its class.")
     ] = "stocks,crypto",
     start: Annotated[str | None, typer.Option(help="Where the clock starts, ISO 8601 in UTC.")] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Most events of a frame.")] = 1000,
+    batch: Annotated[int, typer.Option(min=1, max=2000, help="Most events of a frame.")] = 1000,
     per_day: Annotated[int, typer.Option(min=0, help="Injected anomalies per day and class.")] = 0,
     labels: Annotated[Path | None, typer.Option(help="CSV file the truth about injected anomalies goes to.")] = None,
     deflate: Annotated[bool, typer.Option("--deflate", help="Compress the stream where asked.")] = False,
@@ -60,11 +60,10 @@ def simulate(
             seed=seed,
             speed=speed,
             start_ns=round(at.timestamp()) * 10**9 if at else None,
-            batch=batch,
             per_day=per_day,
             labels=labels,
             deflate=deflate,
-            faults=from_flags(fault or []),
+            faults=from_flags([f"batch={batch}", *(fault or [])]),
         )
     except ValueError as e:
         raise UsageError(f"--{e}") from None

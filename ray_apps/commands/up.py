@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from ray_apps.settings import Settings
 
 
+SOURCES = ("synthetic", "polygon", "push")
+"""Any other is a folder of bars."""
+
+
 @dataclass(frozen=True, slots=True)
 class UpOptions:
     """What `up` is told beside the settings; the settings already hold the flags that have a key there.
@@ -23,7 +27,7 @@ class UpOptions:
     Attributes
     ----------
     source
-        `polygon`, `synthetic` or a folder of bars.
+        `polygon`, `synthetic`, `push` or a folder of bars.
     speed
         Market seconds per second of a synthetic or replayed source.
     symbols
@@ -45,8 +49,9 @@ def up(
     source: Annotated[
         str | None,
         typer.Option(
-            metavar="synthetic|polygon|DIR",
-            help="Where bars come from; by default polygon where a key is set, else synthetic.",
+            metavar="synthetic|polygon|push|DIR",
+            help="Where bars come from (push: `POST /v1/bars` only); by default polygon where a key is set, else "
+            "synthetic.",
         ),
     ] = None,
     speed: Annotated[float | None, typer.Option(help="Market seconds per second, not of polygon.")] = None,
@@ -91,6 +96,6 @@ def up(
 
 
 def _checked(source: str) -> str:
-    if source not in ("synthetic", "polygon") and not Path(source).is_dir():
-        raise UsageError(f"--source: expected synthetic, polygon or a folder of bars, was {source!r}")
+    if source not in SOURCES and not Path(source).is_dir():
+        raise UsageError(f"--source: expected synthetic, polygon, push or a folder of bars, was {source!r}")
     return source

@@ -8,7 +8,7 @@ from polygon import RESTClient
 from features.market.calendar import ny_offset
 from features.market.types import NS_PER_MS, NS_PER_S, AssetClass
 from ray_apps.ingest import verdict
-from ray_apps.ingest.calls import Answer, Calls, Question
+from ray_apps.ingest.calls import Calls, Question, Reply
 from ray_apps.ingest.tiers import MAX_CALLS_BASIC
 from ray_apps.ingest.verdict import HistoryError, KeyRefusedError, OutsidePlanError, VendorAwayError
 
@@ -107,8 +107,8 @@ def day_start(asset_class: AssetClass, now_ns: int) -> int:
 async def _now(calls: Calls) -> int:
     """Give the vendor's clock, UTC ns; 0 where it does not say."""
 
-    def call(rest: RESTClient) -> Answer:
-        answer: Answer = rest.get_market_status(raw=True)
+    def call(rest: RESTClient) -> Reply:
+        answer: Reply = rest.get_market_status(raw=True)
         return answer
 
     try:
@@ -130,14 +130,14 @@ async def _newest(calls: Calls, now_ms: int) -> verdict.Answer:
         return "not answered"
 
 
-def _one(asset_class: AssetClass, timespan: str, from_ms: int, to_ms: int) -> Callable[[RESTClient], Answer]:
+def _one(asset_class: AssetClass, timespan: str, from_ms: int, to_ms: int) -> Callable[[RESTClient], Reply]:
     """Ask for one bar of a name every market has had for years."""
     ticker = verdict.WELL_KNOWN[asset_class]
 
-    def call(rest: RESTClient) -> Answer:
+    def call(rest: RESTClient) -> Reply:
         if asset_class is AssetClass.FUTURES:
             since = {"resolution": _RESOLUTIONS[timespan], "window_start.gte": from_ms * NS_PER_MS, "limit": 1}
-            answer: Answer = rest._get(f"/futures/v1/aggs/{ticker}", params=since, raw=True)
+            answer: Reply = rest._get(f"/futures/v1/aggs/{ticker}", params=since, raw=True)
         else:
             answer = rest.get_aggs(ticker, 1, timespan, from_ms, to_ms, limit=1, raw=True)
         return answer

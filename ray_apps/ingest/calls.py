@@ -55,7 +55,7 @@ class _Again:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Reply:
     """What the client looks at, and what a reader reads."""
 
     status: int
@@ -66,7 +66,7 @@ class Answer:
 class Question(Generic[T]):
     """A call, and what reads its answer: a DataError of the reader is a broken answer."""
 
-    call: Callable[[RESTClient], Answer]
+    call: Callable[[RESTClient], Reply]
     read: Callable[[bytes], T]
 
 
@@ -83,7 +83,7 @@ class _Pool(urllib3.PoolManager):
 
     def urlopen(  # type: ignore[override]
         self, method: str, url: str, redirect: bool = False, **kw: Any
-    ) -> Answer:
+    ) -> Reply:
         deadline = time.monotonic() + self._call_timeout_s
         answer = super().urlopen(method, url, redirect=False, preload_content=False, **kw)
         body = bytearray()
@@ -100,7 +100,7 @@ class _Pool(urllib3.PoolManager):
         answer.release_conn()
         if answer.status != 200:
             raise _Refused(answer.status, answer.headers.get("Retry-After"), bytes(body))
-        return Answer(answer.status, bytes(body))
+        return Reply(answer.status, bytes(body))
 
 
 class Calls:

@@ -1,9 +1,11 @@
 """Say how to hold one connection to the vendor: what to read, and every limit and wait."""
 
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from features.market import symbols
 from features.market.polygon import Limits, topics
+from features.market.readers import Form
 from features.market.types import AssetClass
 
 
@@ -16,7 +18,8 @@ class FeedConfig:
     asset_class
         The market.
     url
-        Whole WebSocket address, market included (``wss://socket.polygon.io/stocks``).
+        Whole WebSocket address, market included (``wss://socket.polygon.io/stocks``); an http(s) address: no stream,
+        each day's bars come by REST; empty: nothing is read, bars are pushed.
     api_key
         The vendor's key; never shown.
     bar_lengths
@@ -88,13 +91,28 @@ class FeedConfig:
     too_old_s: float = 3_600.0
 
     def __post_init__(self) -> None:
-        if not self.url.startswith(("ws://", "wss://")):
-            raise ValueError(f"expected a ws:// or wss:// address, was {self.url!r}")
+        if self.url and not self.url.startswith(("ws://", "wss://", "http://", "https://")):
+            raise ValueError(f"expected a ws://, wss://, http:// or https:// address, was {self.url!r}")
         if not self.bar_lengths or not self.names:
             raise ValueError("expected at least one bar length and one symbol, was none")
         for name in self.names:
             if name != "*":
                 symbols.to_wire(self.asset_class, name)
+
+    @property
+    def form(self) -> Form:
+        """The form of the frames that tell this feed's time and holes; others are guests."""
+        return "stream" if self.url.startswith("ws") else "rows"
+
+    @property
+    def is_daily(self) -> bool:
+        """Whether bars come by REST after the day's close: in order of time, without holes."""
+        return self.url.startswith("http")
+
+    @property
+    def host(self) -> str:
+        """Who is read; empty for pushed bars."""
+        return urlsplit(self.url).netloc
 
     @property
     def limits(self) -> Limits:

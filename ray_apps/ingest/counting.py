@@ -38,6 +38,11 @@ class FeedCounts:
         self._n_bursts = 0
         self._had: dict[tuple[str, str], float] = {}
 
+    def restart(self) -> None:
+        """Count on from here: the feed's own totals begin at 0 again."""
+        self._n_bursts = 0
+        self._had.clear()
+
     def snapshot(self, feed: Counted) -> Snapshot:
         """Give the metrics as they are now."""
         a = self.asset_class

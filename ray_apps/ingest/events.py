@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from features.market.polygon import Limits
 from features.market.types import BarBatch, FaultBatch, Hole
 
 
@@ -91,6 +92,19 @@ class Delivery:
     def batches(self) -> tuple[BarBatch, ...]:
         """Its bars alone."""
         return tuple(p for i in self.items if isinstance(i, Flush) for p in i.parts if isinstance(p, BarBatch))
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What a feed says to pushed bars: why it does not take them now (empty: it does), and what it judges them by.
+
+    `is_full`: it reads, and has too much waiting already.
+    """
+
+    refusal: str = ""
+    is_full: bool = False
+    now_ns: int = 0
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(slots=True)

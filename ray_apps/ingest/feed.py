@@ -14,14 +14,16 @@ from dataclasses import replace
 import numpy as np
 
 from features.market.bars import merge
-from features.market.polygon import Parsed, parse
+from features.market.polygon import Parsed
+from features.market.readers import READERS
 from features.market.types import NS_PER_S, BarBatch, FaultBatch, Hole, SlotTable
 from ray_apps.ingest.clock import FeedClock
 from ray_apps.ingest.config import FeedConfig
 from ray_apps.ingest.events import Delivery, EventKind, FeedEvent, FeedStats, Flush
 from ray_apps.ingest.holes import Holes
 from ray_apps.ingest.journal import Journal
-from ray_apps.ingest.link import Link
+from ray_apps.ingest.link import Drained, Link, Source, Take
+from ray_apps.ingest.nolink import NoLink
 from ray_apps.ingest.queue import BarQueue, Frame, FrameQueue, Numbered, Part
 
 
@@ -52,6 +54,9 @@ class Feed:
         Spreads the reconnections of many feeds.
     journal
         Told of every frame that is parsed.
+    source
+        Gives where bars come from, told who takes what it gives and who waits until that is parsed; if not given, the
+        connection that `config` describes, or nobody.
     """
 
     def __init__(
@@ -63,6 +68,7 @@ class Feed:
         in_session: Callable[[int], bool] | None = None,
         rng: random.Random | None = None,
         journal: Journal | None = None,
+        source: Callable[[Take, Drained], Source] | None = None,
     ) -> None:
         self._config = config
         self._journal = journal
@@ -75,14 +81,15 @@ class Feed:
         self._bars = BarQueue(config.queue_bars)
         self._holes = Holes(config.newest_ns, config.dark_s)
         self._stats = FeedStats()
-        self._link = Link(
-            config,
-            take=self._take,
-            drained=self._frames.drained,
-            in_session=lambda: in_session is None or in_session(self.clock.now_or_wall_ns()),
-            tell=on_event,
-            rng=rng or random.Random(),  # noqa: S311  (spreads reconnections, hides nothing)
-        )
+        rng = rng or random.Random()  # noqa: S311  (spreads reconnections, hides nothing)
+
+        def is_open() -> bool:
+            return in_session is None or in_session(self.clock.now_or_wall_ns())
+
+        def own(take: Take, drained: Drained) -> Source:
+            return Link(config, take, drained, is_open, on_event, rng) if config.url else NoLink(on_event)
+
+        self._link = (source or own)(self._take, self._frames.drained)
         self._ended = asyncio.Event()
         self._ended.set()
 
@@ -108,6 +115,13 @@ class Feed:
         """Close the connection, hand on what was received, and wait for the end."""
         self._link.stop()
         await self._ended.wait()
+
+    def push(self, body: bytes) -> bool:
+        """Queue a request of bars, of which something must be readable; False where too much waits already."""
+        if self._frames.is_half_full:
+            return False
+        self._frames.put(Frame(body, time.time_ns(), time.monotonic_ns(), 0, "rows"))
+        return True
 
     def has_more(self) -> bool:
         """Say whether frames or bars are received and not delivered yet."""
@@ -137,7 +151,7 @@ class Feed:
 
     def _take(self, data: bytes, session: int) -> None:
         """Queue a frame: all that the reader does."""
-        self._frames.put(Frame(data, time.time_ns(), time.monotonic_ns(), session))
+        self._frames.put(Frame(data, time.time_ns(), time.monotonic_ns(), session, self._config.form))
 
     async def _parse_all(self) -> None:
         """Turn frames into queued bars, noting what is lost between them."""
@@ -146,19 +160,20 @@ class Feed:
             frame, lost = await self._frames.get()
             if lost:
                 self._holes.lose("shed_frames", lost)
-            if session not in (0, frame.session):
-                self._holes.lose("reconnect", blind_s=self._link.blind_s - blind_s)
-            blind_s = self._link.blind_s
-            session = frame.session
+            if frame.form == "stream":
+                if session not in (0, frame.session):
+                    self._holes.lose("reconnect", blind_s=self._link.blind_s - blind_s)
+                session, blind_s = frame.session, self._link.blind_s
             now_ns = self.clock.now_ns()
-            parsed = parse(frame.data, self._table, now_ns, frame.recv_ns, self._limits)
+            parsed = READERS[frame.form](frame.data, self._table, now_ns, frame.recv_ns, self._limits)
             self._count(frame, parsed)
             parts: tuple[Part, ...] = (*parsed.batches, *parsed.faults)
             if self._journal is not None:
-                self._journal.frame("stream", frame.recv_ns, now_ns, frame.data, len(parts))
+                self._journal.frame(frame.form, frame.recv_ns, now_ns, frame.data, len(parts))
             for status in parsed.statuses:
                 self._link.hear(session, status)
-            self._tell_time(parsed)
+            if frame.form == self._config.form:
+                self._tell_time(parsed)
             await self._bars.put(parts)
             await asyncio.sleep(0)  # the reader's turn
 

@@ -14,7 +14,7 @@ from features.market.bars import BarColumns
 from features.market.errors import DataError
 from features.market.symbols import from_rest
 from features.market.types import NS_PER_S, AssetClass
-from ray_apps.ingest.calls import Answer, Calls, Question
+from ray_apps.ingest.calls import Calls, Question, Reply
 from ray_apps.ingest.pages import grid_s, question
 from ray_apps.ingest.plan import HistoryPlan
 from ray_apps.ingest.verdict import CallRefusedError, HistoryError, OutsidePlanError, VendorAwayError
@@ -145,8 +145,8 @@ class History:
             raise CallRefusedError(f"expected symbols of {asset_class} by name, was all: the vendor has no such list")
         after: str | None = None
 
-        def call(rest: RESTClient) -> Answer:
-            answer: Answer = rest.list_tickers(
+        def call(rest: RESTClient) -> Reply:
+            answer: Reply = rest.list_tickers(
                 market=market, active=True, ticker_gt=after, sort="ticker", order="asc", limit=NAMES_A_PAGE, raw=True
             )
             return answer

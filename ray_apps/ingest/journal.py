@@ -3,12 +3,13 @@
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from features.decisions.config import DetectionConfig
-from features.market.types import BarBatch, Hole
+from features.market.readers import Form
+from features.market.types import BarBatch, Hole, Series
 from ray_apps.ingest.events import Flush
 from ray_apps.store import recording
 from ray_apps.store.recording import FrameRecord, Head, SegmentWriter
@@ -70,12 +71,16 @@ class Journal:
         except OSError as e:
             self._give_up(e)
 
-    def frame(self, kind: str, recv_ns: int, now_ns: int, data: bytes, n_parts: int) -> None:
+    def frame(self, form: Form, recv_ns: int, now_ns: int, data: bytes, n_parts: int) -> None:
         """Note a frame that gave so many parts; it is written out with what it leads to."""
-        record = FrameRecord(recv_ns, now_ns, kind, data)
+        record = FrameRecord(recv_ns, now_ns, form, data)
         self._pending.append((record, self._parsed))
         self._parsed += n_parts
         self._put(record)
+
+    def series(self, series: Sequence[Series]) -> None:
+        """Note series that another process numbered."""
+        self._put(recording.SeriesRecord([(s.symbol, s.bar_s) for s in series]))
 
     def item(self, item: Flush | Hole) -> None:
         """Note what the Market takes next."""

@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from typing import Protocol
 
 from features.market.polygon import Status
 from ray_apps.ingest.backoff import full_jitter
@@ -13,6 +14,37 @@ from ray_apps.ingest.session import Session
 
 _CATCH_UP_S = 5.0  # how long the reason of a loss may wait behind frames not parsed yet
 _TICK_S = 1.0
+
+
+Take = Callable[[bytes, int], None]
+"""Gets every frame and the number of its connection; must not wait."""
+Drained = Callable[[float], Awaitable[bool]]
+"""Waits, at most so many seconds, until every frame taken is parsed."""
+
+
+class Source(Protocol):
+    """What a feed asks of where its bars come from."""
+
+    sessions: int
+    cooldowns: int
+    refused: tuple[str, ...]
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether data may come now."""
+
+    @property
+    def blind_s(self) -> float:
+        """Seconds without a connection so far."""
+
+    async def keep(self) -> None:
+        """Give data until `stop`; raise `FatalFeedError` when a person must act."""
+
+    def stop(self) -> None:
+        """Let `keep` return."""
+
+    def hear(self, session: int, status: Status) -> None:
+        """Pass on what the other side said."""
 
 
 class Link:
@@ -37,8 +69,8 @@ class Link:
     def __init__(
         self,
         config: FeedConfig,
-        take: Callable[[bytes, int], None],
-        drained: Callable[[float], Awaitable[bool]],
+        take: Take,
+        drained: Drained,
         in_session: Callable[[], bool],
         tell: Callable[[FeedEvent], None],
         rng: random.Random,

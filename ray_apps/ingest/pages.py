@@ -10,7 +10,7 @@ from features.market.errors import DataError
 from features.market.polygon import Aggs, parse_aggs
 from features.market.symbols import to_rest
 from features.market.types import NS_PER_MS, AssetClass
-from ray_apps.ingest.calls import Answer, Question
+from ray_apps.ingest.calls import Question, Reply
 from ray_apps.ingest.verdict import CallRefusedError
 from ray_apps.store.backfills import Span
 
@@ -55,10 +55,10 @@ def question(asset_class: AssetClass, symbol: str, bar_s: int, span: Span) -> Qu
     return Question(partial(_call, ticker, bar_s, span), partial(_read, asset_class, symbol, bar_s))
 
 
-def _call(ticker: str, bar_s: int, span: Span, rest: RESTClient) -> Answer:
+def _call(ticker: str, bar_s: int, span: Span, rest: RESTClient) -> Reply:
     multiplier, timespan = _WINDOWS[bar_s]
     # Both ends are inclusive, in ms, and snapped outwards to whole windows.
-    answer: Answer = rest.get_aggs(
+    answer: Reply = rest.get_aggs(
         ticker, multiplier, timespan, span.from_ns // NS_PER_MS, (span.to_ns - 1) // NS_PER_MS,
         adjusted=False, sort="asc", limit=LIMIT, raw=True,
     )  # fmt: skip
@@ -87,13 +87,13 @@ class _Page(msgspec.Struct):
     next_url: str | None = None
 
 
-def _call_futures(ticker: str, bar_s: int, span: Span, rest: RESTClient) -> Answer:
+def _call_futures(ticker: str, bar_s: int, span: Span, rest: RESTClient) -> Reply:
     """Ask /futures/v1, which the client of this version spells vX."""
     asked = {
         "resolution": _RESOLUTIONS[bar_s], "window_start.gte": span.from_ns, "window_start.lt": span.to_ns,
         "sort": "window_start.asc", "limit": LIMIT,
     }  # fmt: skip
-    answer: Answer = rest._get(f"/futures/v1/aggs/{ticker}", params=asked, raw=True)
+    answer: Reply = rest._get(f"/futures/v1/aggs/{ticker}", params=asked, raw=True)
     return answer
 
 

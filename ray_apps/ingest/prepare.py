@@ -5,27 +5,30 @@ history is folded in blocks: the source's own past, or the stored bars of the la
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from features.block import BarBlock, pivot, window_parts
+from features.block import DAY_NS, BarBlock, window_parts
+from features.market.calendar import ny_day
 from features.market.types import I32, I64, NS_PER_S, Bool, SlotTable
 from features.stages.context import Contexts
 from features.stages.market import Market
 from features.stages.market_stream import MarketStream
 from features.state import DAY_S, SeriesShape
 from ray_apps.ingest import warm
+from ray_apps.ingest.numbering import Numbering
+from ray_apps.ingest.past import Past
 from ray_apps.ingest.plan import FeedPlan
-from ray_apps.shards.messages import Ack, Message, Opened
-from ray_apps.shards.recovery import LATE_NS, holes_since, stored
+from ray_apps.shards.messages import Ack, Message, Opened, Peaks
+from ray_apps.shards.recovery import LATE_NS, stored
 from ray_apps.store import checkpoints
 from ray_apps.store.connect import Pool
+from ray_apps.store.feeds import holes_since
 from ray_apps.store.partitions import newest_ts
-from ray_apps.store.recovery import bars_since
-from ray_apps.store.rows import CLASS_STRIDE
+from ray_apps.store.recovery import bars_since, blocks_since
 
 BLOCK_CELLS = 250_000
 """Bars sent to a shard at once while warming: some 15 MB, folded in half a second."""
@@ -37,8 +40,8 @@ class Shards(Protocol):
     async def position(self, shard: int) -> int:
         """Recover if need be; give the newest applied message, -1 where the shard has no state at all."""
 
-    async def warm(self, shard: int, block: BarBlock, ctx: Contexts, opened: tuple[Opened, ...]) -> None:
-        """Fold history into a shard that has none."""
+    async def warm(self, shard: int, block: BarBlock, ctx: Contexts, opened: tuple[Opened, ...]) -> Peaks:
+        """Fold history into a shard that has none; give the peaks it counted per day."""
 
     async def warmed(self, shard: int, since_ns: int) -> int:
         """End the history, which went up to `since_ns`: fold what is stored after it, write a checkpoint.
@@ -57,14 +60,16 @@ class Preparation:
     """One start of a feed; `progress` says in a person's words how far it is."""
 
     def __init__(
-        self, plan: FeedPlan, pool: Pool, table: SlotTable, shards: Shards, register: Callable[[], Awaitable[None]]
-    ) -> None:
+        self, plan: FeedPlan, pool: Pool, table: SlotTable, shards: Shards, numbering: Numbering,
+        past: Past,
+    ) -> None:  # fmt: skip
         self.plan = plan
         self.progress = ""
         self._pool = pool
         self._table = table
         self._shards = shards
-        self._register = register
+        self._numbering = numbering
+        self._past = past
 
     async def run(self) -> tuple[MarketStream, list[int]]:
         """Give the Market as of the stored bars, and the newest message each shard has applied."""
@@ -84,19 +89,24 @@ class Preparation:
         return stream, list(seqs)
 
     async def _from_history(self, stream: MarketStream) -> list[int]:
+        await self._past.fetch(self._tell)
         since = await self._oldest_needed()
         blocks = self._stored_blocks(since) if self.plan.warm is None else self._own_blocks()
         sending: asyncio.Task[None] | None = None
+        day = -1
         try:
             async for block in blocks:
-                await self._register()
+                await self._numbering.store()
                 opened = tuple(Opened(i, s) for i, s in enumerate(self._table.since(0)))
                 for part, closes in self._parts(block):
+                    if sending is not None and self._day(part) != day:
+                        await sending  # a day's rates rest on the peaks of the days before
+                    day = self._day(part)
                     ctx = stream.warm(part, closes)
                     since = max(since, int(ctx.end[-1]))
                     if sending is not None:
                         await sending
-                    sending = asyncio.create_task(self._send(part, ctx, opened))
+                    sending = asyncio.create_task(self._send(stream, part, ctx, opened))
                 self.progress = f"folded history to {np.datetime64(since, 'ns').astype('datetime64[m]')}"
             if sending is not None:
                 await sending
@@ -109,8 +119,19 @@ class Preparation:
         await self._fold_stored(stream, since)
         return list(seqs)
 
-    async def _send(self, part: BarBlock, ctx: Contexts, opened: tuple[Opened, ...]) -> None:
-        await asyncio.gather(*(self._shards.warm(i, part, ctx, opened) for i in range(self.plan.n_shards)))
+    def _tell(self, progress: str) -> None:
+        self.progress = progress
+
+    def _day(self, part: BarBlock) -> int:
+        """Give the number of the day a part lies in."""
+        last = part.ts[np.isfinite(part.close)].max()
+        return int(ny_day(np.array([last]))[0] if self.plan.asset_class.has_sessions else last // DAY_NS)
+
+    async def _send(self, stream: MarketStream, part: BarBlock, ctx: Contexts, opened: tuple[Opened, ...]) -> None:
+        shards = range(self.plan.n_shards)
+        for counted in await asyncio.gather(*(self._shards.warm(i, part, ctx, opened) for i in shards)):
+            for day, (peaks, n) in counted.items():
+                stream.market.rescale.credit(day, peaks, n)
 
     def _parts(self, block: BarBlock) -> list[tuple[BarBlock, Bool]]:
         sessions = self.plan.asset_class.has_sessions
@@ -137,10 +158,8 @@ class Preparation:
         if not len(slots):
             return
         async with self._pool.connection() as conn:
-            async for rows in bars_since(conn, self.plan.asset_class, slots, since, folded=False):
-                columns = {name: getattr(rows, name) for name in ("ts", "open", "high", "low", "close")}
-                columns |= {name: getattr(rows, name) for name in ("volume", "trades")}
-                yield pivot((rows.series_id % CLASS_STRIDE).astype(np.int32), columns, self.plan.primary_bar_s)
+            async for block in blocks_since(conn, self.plan.asset_class, slots, self.plan.primary_bar_s, since):
+                yield block
 
     async def _fold_stored(self, stream: MarketStream, since: int) -> None:
         """Fold into the Market what the shards have folded from the store."""

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from features.market.readers import Form
 from features.market.types import BarBatch, FaultBatch, Hole
 
 SECOND_S = 1  # the bar length that goes first
@@ -16,12 +17,13 @@ Numbered = tuple[int, Part]
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One message as it came, with both clocks and the number of the connection it came on."""
+    """One message as it came, with both clocks and the number of the connection it came on (0: on none)."""
 
     data: bytes
     recv_ns: int
     monotonic_ns: int
     session: int
+    form: Form = "stream"
 
 
 def _bars(item: Numbered | Hole) -> int:
@@ -46,6 +48,11 @@ class FrameQueue:
 
     def __len__(self) -> int:
         return len(self._frames)
+
+    @property
+    def is_half_full(self) -> bool:
+        """Whether more frames or bytes wait than half the bounds."""
+        return len(self._frames) * 2 > self._max_frames or self.bytes * 2 > self._max_bytes
 
     @property
     def oldest(self) -> Frame | None:

@@ -25,6 +25,7 @@ class Rate:
         self._pool = Pool(plan.dsn, "calls", size=1, wait_s=plan.patience_s)
         self._key = call_budget.digest(plan.api_key)
         self._next_s = 0.0
+        self._one = asyncio.Lock()
 
     async def turn(self, asset_class: AssetClass) -> None:
         """Wait until one more call may be made.
@@ -34,12 +35,13 @@ class Rate:
         StoreUnavailableError
             When the database that counts the calls is away for longer than the plan's patience.
         """
-        if self.calls_per_minute is None:
-            wait_s = self._own()
-        else:
-            most = self.calls_per_minute
+        most = self.calls_per_minute
+        if most is None:
+            await asyncio.sleep(self._own())
+            return
+        async with self._one:  # a process that is killed loses one turn, not one for each call it wished for
             wait_s = await patiently(lambda: self._shared(asset_class, most), self._plan.patience_s, self._rng)
-        await asyncio.sleep(wait_s)
+            await asyncio.sleep(wait_s)
 
     def _own(self) -> float:
         """Space the calls of this process evenly."""

@@ -16,15 +16,19 @@ from typing import TypeVar
 
 from features.decisions.config import DetectionConfig
 from features.market.calendar import is_trading
-from features.market.types import NS_PER_S, BarBatch, Hole, SlotTable
+from features.market.types import NS_PER_S, Hole, SlotTable
 from features.stages.context import Contexts
-from ray_apps.ingest.events import Delivery, EventKind, FeedEvent, FeedStats, Flush
+from ray_apps.ingest.daily import daily
+from ray_apps.ingest.events import Admission, Delivery, EventKind, FeedEvent, FeedStats, Flush
 from ray_apps.ingest.feed import Feed
 from ray_apps.ingest.fill import Filler
 from ray_apps.ingest.journal import Journal
+from ray_apps.ingest.numbering import Numbering
+from ray_apps.ingest.past import Past
 from ray_apps.ingest.plan import FeedPlan
 from ray_apps.ingest.prepare import Preparation, Shards
 from ray_apps.ingest.receipts import Receipt, receipt
+from ray_apps.ingest.tail import Tail
 from ray_apps.ingest.watch import MarketWatch
 from ray_apps.shards.messages import Ack, Message
 from ray_apps.shards.routing import Router
@@ -38,7 +42,6 @@ from ray_apps.store.recording import Head
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 
-TAIL_BARS = 512
 STATUS_S = 2.0
 SPARE_WAIT_S = 3_600.0
 ROLL_S = 5.0
@@ -50,8 +53,6 @@ class FeedService:
     def __init__(self, plan: FeedPlan, shards: Shards, settle: Callable[[Contexts, int], Awaitable[None]]) -> None:
         self.plan = plan
         self.shards = shards
-        self.tail: deque[tuple[int, str, float, float, int]] = deque(maxlen=TAIL_BARS)
-        self.n_bars = 0
         self._phase = "starting"
         self._link = "connecting"
         self.detail = ""
@@ -62,7 +63,7 @@ class FeedService:
         self._lease = Lease(plan.dsn, f"feed:{plan.asset_class}", plan.holder)
         self._pool = Pool(plan.dsn, f"feed-{plan.asset_class}", size=3)
         self._table = SlotTable(plan.asset_class)
-        self._registered = 0
+        self.tail = Tail(self._table)
         self._closed: asyncio.Queue[Contexts] = asyncio.Queue(maxsize=1_000)
         self._feed: Feed | None = None
         self._watch: MarketWatch | None = None
@@ -72,9 +73,13 @@ class FeedService:
         self._stored_end_ns = 0
         self._dark_s = 0.0
         self._last_byte_s = 0.0
+        self._past = Past(plan, self._pool)
         lengths = plan.feed.bar_lengths
-        self._filler = Filler(plan.history, self._table, lengths, self._in_session) if plan.history else None
+        self._filler: Filler | None = None
+        if plan.history is not None and not plan.feed.is_daily:
+            self._filler = Filler(plan.history, self._table, lengths, self._in_session)
         self._journal = Journal(plan.recording, self._say) if plan.recording else None
+        self._numbering = Numbering(self._table, self._pool, self._journal, self._say)
 
     async def run(self) -> None:
         """Hold the lease, warm up, read until `stop`."""
@@ -100,8 +105,15 @@ class FeedService:
 
     @property
     def status(self) -> str:
-        """Where the feed is: spare, warming, connecting, live, ..."""
+        """Where the feed is: spare, warming, connecting, live, not storing, ..."""
+        if self._phase == "reading" and self.trouble:
+            return "not storing"
         return self._link if self._phase == "reading" else self._phase
+
+    @property
+    def trouble(self) -> str:
+        """Why bars are received and not stored; empty while they are."""
+        return self._watch.router.trouble if self._watch else ""
 
     @property
     def progress(self) -> str:
@@ -116,6 +128,16 @@ class FeedService:
     def stats(self) -> FeedStats | None:
         """Give the stream's counters, None before it began."""
         return self._feed.stats() if self._feed else None
+
+    def push(self, body: bytes) -> Admission:
+        """Take a request of bars into the feed's queue, if it reads and has room."""
+        if self.plan.feed.is_daily:
+            return Admission("expected a feed of live bars, was one of yesterday's: see --source push")
+        if self._feed is None or self._stop.is_set():
+            return Admission(f"expected a feed of {self.plan.asset_class} that reads, was {self.status}")
+        if not self._feed.push(body):
+            return Admission(f"expected room for more, was a feed of {self.plan.asset_class} with a long queue", True)
+        return Admission(now_ns=self._feed.clock.now_ns(), limits=self.plan.feed.limits)
 
     async def configure(self, detection: DetectionConfig) -> None:
         """Judge by these settings from the next message on."""
@@ -134,8 +156,7 @@ class FeedService:
         self._phase = "warming"
         await self._load_table()
         async with asyncio.TaskGroup() as group:
-            feed = replace(self.plan.feed, newest_ns=self._stored_end_ns, dark_s=self._dark_s)
-            self._feed = Feed(feed, self._deliver, self._table, self._event, self._in_session, journal=self._journal)
+            self._feed = self._make_feed()
             tasks = [group.create_task(self._renew()), group.create_task(self._report())]
             reading = group.create_task(self._feed.run())
             watch = await self._unless_stopped(group.create_task(self._prepare()))
@@ -158,6 +179,21 @@ class FeedService:
             for task in tasks:
                 task.cancel()
 
+    def _make_feed(self) -> Feed:
+        feed, source = self.plan.feed, None
+        if feed.is_daily:
+            source = daily(self.plan, self._newest_end, self._event)
+        else:
+            feed = replace(feed, newest_ns=self._stored_end_ns, dark_s=self._dark_s)
+        return Feed(feed, self._deliver, self._table, self._event, self._in_session, None, self._journal, source)
+
+    async def _newest_end(self) -> int:
+        """Wait for the state; give the end of its newest window, UTC ns, 0 where it has none."""
+        await self._is_ready.wait()
+        assert self._watch is not None
+        newest = int(self._watch.stream.newest_ts.max(initial=0))
+        return newest + self.plan.primary_bar_s * NS_PER_S if newest else 0
+
     async def _hand_on(self, watch: MarketWatch) -> None:
         """After the last bar: wait for a bounded time until all is stored and settled."""
         with suppress(TimeoutError):
@@ -167,13 +203,12 @@ class FeedService:
 
     async def _load_table(self) -> None:
         """Give the series their stored numbers, and see how far their bars go."""
+        await self._past.enroll()
+        await self._numbering.load()
         async with self._pool.connection() as conn:
-            for s in await series.load(conn, self.plan.asset_class):
-                self._table.slot(s.symbol, s.bar_s)
             self._stored_end_ns = await series.newest_end(conn, self.plan.asset_class)
             heard_ns = await heard_of(conn, self.plan.asset_class)
         self._dark_s = (time.time_ns() - heard_ns) / NS_PER_S if heard_ns else 0.0
-        self._registered = len(self._table)
 
     async def _unless_stopped(self, task: asyncio.Task[T]) -> T | None:
         """Give what a task comes to; None, and no task, when the feed is stopped meanwhile."""
@@ -188,9 +223,12 @@ class FeedService:
     async def _prepare(self) -> MarketWatch:
         """Bring Market and shards to where they stopped, or warm them from the past; as often as it takes."""
         while True:
-            self._preparation = Preparation(self.plan, self._pool, self._table, self.shards, self._register)
+            self._preparation = Preparation(
+                self.plan, self._pool, self._table, self.shards, self._numbering, self._past
+            )
             try:
                 stream, seqs = await self._preparation.run()
+                self.detail = self._past.trouble
                 break
             except StoreUnavailableError as e:
                 self.detail = str(e)
@@ -231,10 +269,9 @@ class FeedService:
         assert self._watch is not None
         if delivery.recv_ns:
             self._last_byte_s = time.monotonic() - (time.time_ns() - delivery.recv_ns) / NS_PER_S
-        if len(self._table) > self._registered:
-            await self._register()
+        await self._numbering.store()
         for batch in delivery.batches:
-            self._remember(batch)
+            self.tail.see(batch)
         for is_hole, run in itertools.groupby(delivery.items, lambda i: isinstance(i, Hole)):
             items = list(run)
             if is_hole:
@@ -257,28 +294,6 @@ class FeedService:
             LOG.warning("hole not filled: %s", filling.missing)
             told.append(replace(hole, cause=f"{hole.cause}, not all given"))
         return told
-
-    def _remember(self, batch: BarBatch) -> None:
-        """Keep the last bars for people to see; a bounded number per batch, whatever its size."""
-        first = max(0, len(batch) - 64)
-        for i in range(first, len(batch)):
-            symbol = self._table[int(batch.slot[i])].symbol
-            self.tail.append((self.n_bars + i, symbol, float(batch.close[i]), float(batch.volume[i]), int(batch.ts[i])))
-        self.n_bars += len(batch)
-
-    async def _register(self) -> None:
-        """Store new series before any bar of theirs; waits for the database as long as it takes."""
-        fresh = self._table.since(self._registered)
-        rows = [(self._registered + i, s.symbol, s.bar_s) for i, s in enumerate(fresh)]
-        while True:
-            try:
-                async with self._pool.connection() as conn:
-                    await series.register(conn, self.plan.asset_class, rows)
-                self._registered += len(rows)
-                return
-            except StoreUnavailableError as e:
-                self.detail = str(e)
-                await asyncio.sleep(0.5)
 
     def _queue(self, ctx: Contexts) -> None:
         """Every shard has stored the window: the desk may settle it."""
@@ -331,6 +346,7 @@ class FeedService:
         while True:
             with suppress(StoreUnavailableError):
                 await self._write_status()
+                await self._numbering.adopt()
             await asyncio.sleep(STATUS_S)
 
     async def _write_status(self) -> None:
@@ -339,7 +355,7 @@ class FeedService:
             await put_feed(conn, FeedRow(
                 self.plan.asset_class.value, self.status, self.plan.host, self.plan.tier,
                 newest_ts=stats.newest_ns or None if stats else None, lag_s=stats.lag_s if stats else None,
-                detail=(self.detail or self.progress)[:500],
+                detail=(self.trouble or self.detail or self.progress)[:500],
             ))  # fmt: skip
 
     async def _checkpoints(self) -> None:

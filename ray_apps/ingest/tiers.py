@@ -114,7 +114,7 @@ def describe(asset_class: AssetClass, tier: Tier) -> str:
     """Give one line for people about what a plan allows.
 
     >>> print(describe(AssetClass.STOCKS, Tier.BASIC))
-    stocks basic: no live data, REST only after the close; 2 years of history; 5 calls a minute
+    stocks basic: no live data, yesterday's bars by REST after the close; 2 years of history; 5 calls a minute
     >>> print(describe(AssetClass.CRYPTO, Tier.ADVANCED))
     crypto starter (advanced is not sold): real-time; history not stated; unlimited calls
     """
@@ -123,7 +123,7 @@ def describe(asset_class: AssetClass, tier: Tier) -> str:
     if allowed.tier is not tier:
         name += f" ({tier} is not sold)"
     if allowed.delay_s is None:
-        live = "no live data, REST only after the close"
+        live = "no live data, yesterday's bars by REST after the close"
     elif allowed.delay_s:
         live = f"delayed {allowed.delay_s // _MINUTE_S} min"
     else:

@@ -18,7 +18,7 @@ WELL_KNOWN = {
 }
 Answer = Literal["real-time", "delayed", "end of day", "not in the plan", "not answered"]
 TOO_OFTEN = 429
-_AGAIN = (408, 413, TOO_OFTEN, 499)
+_AGAIN = (408, TOO_OFTEN, 499)
 _SAID_CHARS = 200
 
 

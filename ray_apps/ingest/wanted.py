@@ -7,7 +7,7 @@ from features.market.types import NS_PER_S, AssetClass
 from ray_apps.errors import UsageError
 from ray_apps.ingest.allowed import DAY_NS, Allowed, day_start
 from ray_apps.store.backfills import Span
-from ray_apps.store.partitions import first_kept_day
+from ray_apps.store.partitions import MOST_DAYS, first_kept_day
 
 _DAY_S = 86_400
 
@@ -67,13 +67,14 @@ def since(asked: Asked, kept: Kept, to_ns: int) -> int:
         For bars the store would drop, and for a span that ends before it begins.
     """
     newest = max(kept.newest_ns or 0, to_ns - 1)
-    first = first_kept_day(newest, kept.days) * DAY_NS
+    first = first_kept_day(newest, min(kept.days, MOST_DAYS)) * DAY_NS
     from_ns = first if asked.from_ns is None else asked.from_ns
     if from_ns < first:
-        raise UsageError(
-            f"--from: expected {said(first)} or later, for older bars are dropped after {kept.days} days, was "
-            f"{said(from_ns)}: raise retention_days (TAPEWATCH_RETENTION_DAYS) to keep them"
-        )
+        why = f"older bars are dropped after {kept.days} days"
+        mend = ": raise retention_days (TAPEWATCH_RETENTION_DAYS) to keep them"
+        if kept.days > MOST_DAYS:
+            why, mend = f"the store holds {MOST_DAYS} days", ""
+        raise UsageError(f"--from: expected {said(first)} or later, for {why}, was {said(from_ns)}{mend}")
     if from_ns >= to_ns:
         raise UsageError(f"--from: expected before {said(to_ns)}, the end of what can be had, was {said(from_ns)}")
     return from_ns

@@ -36,7 +36,9 @@ SELECT id, symbol, kind, opened_at, last_at, n_anomalies, score, p_value, rate, 
     members::text
 FROM episodes WHERE asset_class = %s AND last_at > %s ORDER BY last_at
 """
-TOLD = "SELECT count(*) FROM episodes WHERE asset_class = %s AND notified_at >= %s"
+ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(7_410_001)"
+"""The day's cap holds over all classes: their desks count and tell in turn."""
+TOLD = "SELECT count(*) FROM episodes WHERE notified_at >= %s"
 ASSIGN = """
 UPDATE anomalies a SET episode_id = q.episode FROM unnest(%s::text[], %s::text[]) AS q (id, episode) WHERE a.id = q.id
 """
@@ -114,6 +116,9 @@ class DeskService:
         rows = [AnomalyRow(*r) for r in await fetch(conn, UNSETTLED.encode(), (self.asset_class.value, Ns(end)))]
         if not rows:
             return DeskReport(0, (), ())
+        await conn.execute(ONE_AT_A_TIME)
+        desk.day = end // DAY_NS
+        desk.notified = int((await fetch(conn, TOLD, (Ns(desk.day * DAY_NS),)))[0][0])
         found = self._anomalies(rows)
         episodes: dict[str, Episode] = {}
         notify: list[Episode] = []
@@ -196,9 +201,6 @@ class DeskService:
                 breadth=number[3], members=members[0], leaders=tuple(msgspec.json.decode(r[11])),
             )  # fmt: skip
             desk.hold(episode)
-        desk.day = end // DAY_NS
-        told = await fetch(conn, TOLD, (self.asset_class.value, Ns(desk.day * DAY_NS)))
-        desk.notified = int(told[0][0])
         return desk
 
     async def _check(self, conn: Conn, epoch: int) -> None:

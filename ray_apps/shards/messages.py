@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from features.market.types import BarBatch, Series
 from features.stages.market_stream import Item
 
+Peaks = dict[int, tuple[float, float]]
+"""Per day: half-hours rarer than a few a day, and series counted."""
+
 
 @dataclass(frozen=True, slots=True)
 class Opened:
@@ -46,11 +49,10 @@ class ModelOutcome:
 class Ack:
     """A message is stored.
 
-    Counted since the last one: `peaks`, day -> (half-hours rarer than a few a day, series), and `scored`, what became
-    of rows offered to models.
+    Counted since the last one: `peaks`, and `scored`, what became of rows offered to models.
     """
 
     seq: int
     n_anomalies: int = 0
-    peaks: dict[int, tuple[float, float]] = field(default_factory=dict)
+    peaks: Peaks = field(default_factory=dict)
     scored: tuple[ModelOutcome, ...] = ()

@@ -10,12 +10,12 @@ from features.market.symbols import shard_of
 from features.market.types import F64, I32, I64, NS_PER_S, AssetClass, BarBatch, Hole
 from features.stages.context import Contexts
 from features.stages.market_stream import Item
-from features.stages.peers import Peers
-from ray_apps.shards.contexts import decode
 from ray_apps.shards.messages import Opened
 from ray_apps.shards.shard import ShardConfig, SymbolShard
 from ray_apps.store import checkpoints, series
-from ray_apps.store.connect import Conn, Ns, connect, fetch
+from ray_apps.store.connect import Conn, connect, fetch
+from ray_apps.store.contexts import contexts_since
+from ray_apps.store.feeds import holes_since
 from ray_apps.store.recovery import bars_since
 from ray_apps.store.rows import CLASS_STRIDE, BarRows
 
@@ -144,29 +144,6 @@ def _at(item: Contexts | Hole) -> int:
 
 def _is_before(item: Contexts | Hole, batch: BarBatch, bar_s: int) -> bool:
     return _at(item) < int(batch.ts_end[0]) and (isinstance(item, Hole) or batch.bar_s == bar_s)
-
-
-async def contexts_since(
-    conn: Conn, asset_class: AssetClass, window_s: int, since: int, peers: Peers
-) -> list[Contexts]:
-    """Give the stored contexts of windows ending at `since` or later, in time order, in the columns of `peers`."""
-    rows = await fetch(
-        conn,
-        "SELECT payload FROM contexts WHERE asset_class = %s AND window_s = %s AND ts_end >= %s ORDER BY ts_end",
-        (asset_class.value, window_s, Ns(since)),
-    )
-    return [decode(bytes(payload), peers) for (payload,) in rows]
-
-
-async def holes_since(conn: Conn, asset_class: AssetClass, since: int) -> list[Hole]:
-    """Give the recorded holes that end at `since` or later and were not filled, in time order."""
-    rows = await fetch(
-        conn,
-        "SELECT reason, from_ts, to_ts, bar_s FROM gaps WHERE asset_class = %s AND to_ts >= %s AND NOT is_filled "
-        "ORDER BY to_ts",
-        (asset_class.value, Ns(since)),
-    )
-    return [Hole(cause, from_ns, to_ns, bar_s=bar_s) for cause, from_ns, to_ns, bar_s in rows]
 
 
 async def _late_to(conn: Conn, asset_class: AssetClass) -> int:

@@ -7,6 +7,7 @@ messages grow with the load instead of queues.
 import asyncio
 import logging
 import random
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 
@@ -27,6 +28,8 @@ LANE_BARS = 60_000
 """Bars a lane holds before it makes the feed wait: five whole market minutes."""
 RETRY_S = (0.05, 2.0)
 
+TROUBLE_S = 5.0
+"""A shard that takes nothing for so long is worth telling of; a restart of one takes less."""
 Send = Callable[[int, Message], Awaitable[Ack]]
 
 
@@ -43,6 +46,8 @@ class Lane:
         self.seq = seq
         self.n_bars = 0
         self.retries = 0
+        self.trouble = ""
+        self._troubled_s = 0.0
         self._send = send
         self._on_ack = on_ack
         self._items: deque[Item] = deque()
@@ -78,6 +83,11 @@ class Lane:
                 self._more.clear()
                 self._idle.set()
 
+    @property
+    def troubled_s(self) -> float:
+        """For how long the message under way has not been taken."""
+        return time.monotonic() - self._troubled_s if self.trouble else 0.0
+
     async def drained(self) -> None:
         """Wait until everything queued is acknowledged."""
         await self._idle.wait()
@@ -97,11 +107,16 @@ class Lane:
         delay = RETRY_S[0]
         while True:
             try:
-                return await self._send(self.shard, message)
+                ack = await self._send(self.shard, message)
+                self.trouble = ""
+                return ack
             except FatalSendError:
                 raise
             except Exception as e:
                 self.retries += 1
+                if not self.trouble:
+                    self._troubled_s = time.monotonic()
+                self.trouble = str(e) or type(e).__name__
                 LOG.warning("message to shard %d not taken, sent again: %s", self.shard, e)
                 await asyncio.sleep(delay * (0.5 + random.random()))  # noqa: S311 (jitter)
                 delay = min(delay * 2, RETRY_S[1])
@@ -162,6 +177,11 @@ class Router:
     def n_bars(self) -> int:
         """Bars on the way."""
         return sum(lane.n_bars for lane in self.lanes)
+
+    @property
+    def trouble(self) -> str:
+        """Why bars have not been stored for some time; empty while they are."""
+        return next((lane.trouble for lane in self.lanes if lane.troubled_s > TROUBLE_S), "")
 
     def _open(self) -> list[Opened]:
         """Give the series numbered since last asked, and remember their shards."""

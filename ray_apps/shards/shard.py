@@ -24,9 +24,9 @@ from features.stages.market_stream import Item
 from features.stages.symbol_stream import SymbolStream
 from features.stages.symbols import Symbols
 from ray_apps.shards import describe
-from ray_apps.shards.contexts import encode
 from ray_apps.shards.messages import Ack, Message, Opened
 from ray_apps.sinks.base import payload_of
+from ray_apps.store.contexts import encode
 from ray_apps.store.feeds import GapRow
 from ray_apps.store.rows import AnomalyRow, BarRows, ContextRow, OutboxRow, Told
 from ray_apps.store.writer import ShardWriter
@@ -173,10 +173,10 @@ class SymbolShard:
             stored = encode(item, self.config.detection.peers)
             outcome.contexts.append(ContextRow(asset_class.value, window, int(item.end[0]), stored))
 
-    def warm(self, block: BarBlock, ctx: Contexts) -> None:
-        """Fold history of this shard's slots with its contexts; what it would have called is dropped."""
+    def warm(self, block: BarBlock, ctx: Contexts) -> dict[int, tuple[float, float]]:
+        """Fold history of this shard's slots with its contexts and call nothing; give the peaks counted per day."""
         mine = np.array([s in self.series and self._is_mine(int(s)) for s in block.slot], dtype=np.bool_)
-        self.stream.warm(block, ctx, mine)
+        return self.stream.warm(block, ctx, mine)
 
     def _is_mine(self, slot: int) -> bool:
         return shard_of(self.series[slot].symbol, self.config.n_shards) == self.config.shard

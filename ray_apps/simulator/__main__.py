@@ -33,7 +33,7 @@ def parse(argv: Sequence[str]) -> SimulatorConfig:
     parser.add_argument("--seed", type=int, default=default.seed)
     parser.add_argument("--asset", default="stocks,crypto", help="classes, comma separated")
     parser.add_argument("--start", metavar="ISO", help="where the clock starts, UTC unless it says")
-    parser.add_argument("--batch", type=int, default=default.batch, help="events per frame at most")
+    parser.add_argument("--batch", type=int, default=default.faults.batch, help="events per frame at most")
     parser.add_argument("--per-day", type=int, default=0, help="injected anomalies per day and class")
     parser.add_argument("--burst-at", metavar="ISO", help="minute of one burst_up in the first symbol")
     parser.add_argument("--labels", type=Path, metavar="FILE", help="where the injected anomalies are told")
@@ -51,14 +51,13 @@ def parse(argv: Sequence[str]) -> SimulatorConfig:
         seed=given.seed,
         speed=given.speed,
         start_ns=_time("start", given.start),
-        batch=given.batch,
         per_day=given.per_day,
         burst_ns=_time("burst-at", given.burst_at),
         labels=given.labels,
         deflate=given.deflate,
         hold=given.hold,
         die_with_parent=given.die_with_parent,
-        faults=from_flags(given.fault),
+        faults=from_flags([f"batch={given.batch}", *given.fault]),
     )
 
 

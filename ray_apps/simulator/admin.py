@@ -12,7 +12,7 @@ from ray_apps.simulator.broadcast import Broadcast
 from ray_apps.simulator.clock import Clock
 from ray_apps.simulator.faults import DropMode, Faults
 from ray_apps.simulator.gate import reply
-from ray_apps.simulator.sources import Source
+from ray_apps.simulator.truth import Truth, check_symbols
 from ray_apps.simulator.ws import Hub
 
 
@@ -57,7 +57,7 @@ class Admin:
         hub: Hub,
         broadcast: Broadcast,
         faults: FaultBox,
-        sources: dict[AssetClass, Source],
+        sources: dict[AssetClass, Truth],
     ) -> None:
         self._clock, self._hub, self._broadcast = clock, hub, broadcast
         self._faults, self._sources = faults, sources
@@ -81,7 +81,9 @@ class Admin:
         try:
             changes = msgspec.json.decode(await request.body(), type=dict)
             base = Faults() if changes.pop("reset", False) else self._faults.faults
-            self._faults.faults = base.merged(changes)
+            turned = base.merged(changes)
+            check_symbols(turned, self._sources.values())
+            self._faults.faults = turned
         except (ValueError, msgspec.DecodeError) as e:
             return reply({"error": str(e)}, 400)
         return reply(msgspec.to_builtins(self._faults.faults))
@@ -123,6 +125,7 @@ class Admin:
             "now_ms": self._clock.now() // NS_PER_MS,
             "speed": self._clock.speed,
             "symbols": {str(c): len(s.symbols) for c, s in self._sources.items()},
+            "accepted": self._hub.accepted,
             "connections": [
                 {
                     "asset": str(c.asset_class),

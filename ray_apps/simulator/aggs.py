@@ -11,14 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.market.calendar import ny_offset, ny_offset_s
-from features.market.types import I64, NS_PER_MS, NS_PER_S
-from features.synthetic.hours import NEW_YORK
-from ray_apps.simulator.sources import DAY_NS, Bars, Source, join
+from features.market.types import I64, NS_PER_MS, NS_PER_S, AssetClass
+from features.synthetic.hours import MINUTE_NS, NEW_YORK
+from ray_apps.simulator.sources import DAY_NS, Bars, Source, empty, join
 
 TIMESPANS = ("second", "minute", "hour", "day", "week", "month", "quarter", "year")
 _UNIT_S = {"second": 1, "minute": 60, "hour": 3_600}
 _MONTHS = {"month": 1, "quarter": 3, "year": 12}
 _EPOCH = date(1970, 1, 1)
+_NEW_YORK_DAYS = (*NEW_YORK, AssetClass.FUTURES)
+_HOUR_NS = 3_600 * NS_PER_S
+_EARLY_NS = {AssetClass.FUTURES: 6 * _HOUR_NS, AssetClass.INDICES: -_HOUR_NS}
+"""A session of futures begins at 17:00 in Chicago of the day before its date, a day of indices at midnight there."""
 MAX_LIMIT, DEFAULT_LIMIT = 50_000, 5_000
 
 
@@ -66,19 +70,37 @@ def _unparsed(name: str) -> str:
 
 
 def day_start(source: Source, day: int) -> int:
-    """Give midnight of a day (days since 1970): New York's for classes with sessions, else UTC's."""
+    """Give the start of a day (days since 1970): midnight of its class's zone, of futures the evening before."""
     ns = day * DAY_NS
-    if source.asset_class not in NEW_YORK:
+    if source.asset_class not in _NEW_YORK_DAYS:
         return ns
     # 04:30 UTC is about midnight in New York, and before its clocks change at 06:00 or 07:00 UTC.
-    return ns - ny_offset(ns + DAY_NS * 3 // 16) * NS_PER_S
+    return ns - ny_offset(ns + DAY_NS * 3 // 16) * NS_PER_S - _early(source)
 
 
 def day_numbers(source: Source, ts: I64) -> I64:
     """Give the day (days since 1970) of each time, in the class's own zone."""
-    local = ts + ny_offset_s(ts) * NS_PER_S if source.asset_class in NEW_YORK else ts
+    local = ts + ny_offset_s(ts) * NS_PER_S + _early(source) if source.asset_class in _NEW_YORK_DAYS else ts
     days_: I64 = local // DAY_NS
     return days_
+
+
+def day_number(source: Source, ts_ns: int) -> int:
+    """Give the day of one time."""
+    return int(day_numbers(source, np.array([ts_ns]))[0])
+
+
+def day_close(source: Source, day: int) -> int:
+    """Give the time the vendor stamps a finished day with: the session's end, else the day's last millisecond."""
+    if source.asset_class not in _NEW_YORK_DAYS:
+        return day_start(source, day + 1) - NS_PER_MS
+    hour = 17 if source.asset_class is AssetClass.FUTURES else 16
+    return day_start(source, day) + _early(source) + hour * _HOUR_NS
+
+
+def _early(source: Source) -> int:
+    """Give how long before midnight in New York a day begins, ns."""
+    return _EARLY_NS.get(source.asset_class, 0)
 
 
 def window_starts(source: Source, ts: I64, multiplier: int, timespan: str) -> I64:
@@ -90,6 +112,11 @@ def window_starts(source: Source, ts: I64, multiplier: int, timespan: str) -> I6
     numbers, inverse = np.unique(day_numbers(source, ts), return_inverse=True)
     firsts = np.array([day_start(source, _first_day(int(n), multiplier, timespan)) for n in numbers], np.int64)
     return firsts[inverse]
+
+
+def window_start(source: Source, ts_ns: int, multiplier: int, timespan: str) -> int:
+    """Give the start of the window one time falls into."""
+    return int(window_starts(source, np.array([ts_ns]), multiplier, timespan)[0])
 
 
 def _first_day(day: int, multiplier: int, timespan: str) -> int:
@@ -109,7 +136,7 @@ def next_window(source: Source, start_ns: int, multiplier: int, timespan: str) -
     """Give the start of the window after the one that starts here."""
     if timespan in _UNIT_S:
         return start_ns + multiplier * _UNIT_S[timespan] * NS_PER_S
-    day = int(day_numbers(source, np.array([start_ns]))[0])
+    day = day_number(source, start_ns)
     if timespan in ("day", "week"):
         return day_start(source, day + multiplier * (7 if timespan == "week" else 1))
     when = _EPOCH + timedelta(days=day)
@@ -117,17 +144,19 @@ def next_window(source: Source, start_ns: int, multiplier: int, timespan: str) -
     return day_start(source, (date(month // 12, month % 12 + 1, 1) - _EPOCH).days)
 
 
-async def read(source: Source, query: Query, known_ns: int) -> Page:
+async def read(source: Source, query: Query, known_ns: int, partial: bool = False) -> Page:
     """Read a page: at most `limit` base bars, of which those that are over by `known_ns` count.
 
-    A window the limit cuts is left out and starts the next page. Lets other tasks run between days.
+    With `partial` the running minute counts too, as far as its seconds are over. A window the limit cuts is left
+    out and starts the next page. Lets other tasks run between days.
     """
-    from_ns = int(window_starts(source, np.array([query.from_ns]), query.multiplier, query.timespan)[0])
-    last = int(window_starts(source, np.array([query.to_ns]), query.multiplier, query.timespan)[0])
+    from_ns = window_start(source, query.from_ns, query.multiplier, query.timespan)
+    last = window_start(source, query.to_ns, query.multiplier, query.timespan)
     to_ns = next_window(source, last, query.multiplier, query.timespan)
     parts: list[Bars] = []
     count = 0
-    async for piece in _base(source, query, from_ns, min(to_ns, known_ns)):
+    running = _running(source, query, from_ns, to_ns, known_ns) if partial else empty()
+    async for piece in _base(source, query, from_ns, min(to_ns, known_ns), running):
         parts.append(piece)
         count += len(piece)
         if count > query.limit:
@@ -152,18 +181,29 @@ def _whole(starts: I64, query: Query, base: Bars) -> NDArray[np.bool_]:
     return np.ones(len(base), np.bool_) if single or not whole.any() else whole
 
 
-async def _base(source: Source, query: Query, start_ns: int, end_ns: int) -> AsyncIterator[Bars]:
+async def _base(source: Source, query: Query, start_ns: int, end_ns: int, running: Bars) -> AsyncIterator[Bars]:
     """Give the base bars of a query day by day, in its order of days: seconds, minutes or days."""
     shortest, longest = min(source.lengths_s), max(source.lengths_s)
     bar_s = shortest if query.timespan == "second" else longest
     daily = query.timespan not in _UNIT_S
     for a, b in days(source, start_ns, end_ns, reverse=not query.ascending):
         found = source.history(query.row, bar_s, a, b - bar_s * NS_PER_S + 1 if b == end_ns else b)
+        if b == end_ns and len(running):
+            found = join([found, running])
         if daily and len(found):
             found = _day_bar(source, found)
         if len(found):
             yield found
         await asyncio.sleep(0)
+
+
+def _running(source: Source, query: Query, start_ns: int, end_ns: int, known_ns: int) -> Bars:
+    """Give the minute that is not over yet, made of the seconds that are."""
+    minute = known_ns // MINUTE_NS * MINUTE_NS
+    if query.timespan == "second" or source.lengths_s != (60, 1) or not start_ns <= minute < min(known_ns, end_ns):
+        return empty()
+    seconds = source.history(query.row, 1, minute, known_ns - NS_PER_S + 1)
+    return collapse(seconds, np.full(len(seconds), minute)) if len(seconds) else seconds
 
 
 def _day_bar(source: Source, found: Bars) -> Bars:
@@ -240,4 +280,4 @@ def read_cursor(text: str) -> dict[str, str]:
 
 def today_start(source: Source, now_ns: int) -> int:
     """Give the start of the class's current day."""
-    return day_start(source, int(day_numbers(source, np.array([now_ns]))[0]))
+    return day_start(source, day_number(source, now_ns))

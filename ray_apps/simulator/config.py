@@ -31,8 +31,6 @@ class SimulatorConfig:
         Market seconds per second; 0 = as fast as the clients read.
     start_ns
         Where the clock starts, UTC ns; None = now (synthetic) or at the first bar (folder).
-    batch
-        Events per frame at most.
     per_day
         Injected anomalies per day and class of a synthetic tape.
     burst_ns
@@ -57,7 +55,6 @@ class SimulatorConfig:
     seed: int = 7
     speed: float = 1.0
     start_ns: int | None = None
-    batch: int = 1_000
     per_day: int = 0
     burst_ns: int | None = None
     labels: Path | None = None
@@ -70,7 +67,7 @@ class SimulatorConfig:
         for name, most in (("rest_port", 65_535), ("ws_port", 65_534)):
             if not 0 <= getattr(self, name) <= most:
                 raise ValueError(f"{name}: expected a port from 0 to {most}, was {getattr(self, name)}")
-        for name, least in (("symbols", 1), ("batch", 1), ("per_day", 0), ("seed", 0)):
+        for name, least in (("symbols", 1), ("per_day", 0), ("seed", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}: expected {least} or more, was {getattr(self, name)}")
         if not 0 <= self.speed <= 1_000_000:

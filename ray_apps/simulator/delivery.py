@@ -15,6 +15,8 @@ from ray_apps.simulator.sources import Bars
 
 # Share of a window's bars that went out by so many seconds after its end (measured on the vendor's feed).
 _DELAYS_S, _SHARES = (0.0, 0.3, 2.0, 5.0), (0.0, 0.80, 0.99, 1.0)
+_LATEST_MS = 10**14
+"""No time in ms is larger (the year 5138): what is, is in µs or ns."""
 _BATCH_S = 0.02
 """Real time over which bars share a delivery."""
 
@@ -53,15 +55,23 @@ def deliveries(
     final = list(events)
     if faults.field_drift:
         final = [_drift(event, i) for i, event in enumerate(final)]
-    first = [_premature(event) if bad else event for event, bad in zip(final, wrong.tolist(), strict=True)]
+    first = [_premature(events[i]) if bad else final[i] for i, bad in enumerate(wrong.tolist())]
     width = _BATCH_S * speed if speed else 1.0
-    yield from _batches(bars, first, np.flatnonzero(sent), delay, width)
-    yield from _batches(bars, final, np.flatnonzero(twice & ~wrong), delay, width)
-    yield from _batches(bars, final, np.flatnonzero(wrong), delay + faults.correction_s, width)
+    yield from _batches(bars.row, first, np.flatnonzero(sent), delay, width)
+    yield from _batches(bars.row, final, np.flatnonzero(twice & ~wrong), delay, width)
+    yield from _batches(bars.row, final, np.flatnonzero(wrong), delay + faults.correction_s, width)
+
+
+def spread(
+    rows: NDArray[np.intp], events: Sequence[bytes], delay_s: F64, speed: float, faults: Faults
+) -> Iterator[tuple[int, Batch]]:
+    """Give events that each have a time of their own, with what drifts in them."""
+    final = [_drift(event, i) for i, event in enumerate(events)] if faults.field_drift else list(events)
+    yield from _batches(rows, final, np.arange(len(final)), delay_s, _BATCH_S * speed if speed else 1.0)
 
 
 def _batches(
-    bars: Bars, events: Sequence[bytes], which: NDArray[np.intp], delay_s: F64, width_s: float
+    rows: NDArray[np.intp], events: Sequence[bytes], which: NDArray[np.intp], delay_s: F64, width_s: float
 ) -> Iterator[tuple[int, Batch]]:
     """Put bars of about the same delay together; in market time, so that they go out in order."""
     if not len(which):
@@ -72,7 +82,7 @@ def _batches(
     edges = [0, *(np.flatnonzero(np.diff(tick)) + 1).tolist(), len(which)]
     for a, b in pairwise(edges):
         at: I64 = which[a:b]
-        yield int(tick[a] * width_s * NS_PER_S), Batch(bars.row[at], [events[i] for i in at.tolist()])
+        yield int(tick[a] * width_s * NS_PER_S), Batch(rows[at], [events[i] for i in at.tolist()])
 
 
 def _premature(event: bytes) -> bytes:
@@ -89,7 +99,7 @@ def _premature(event: bytes) -> bytes:
 def _drift(event: bytes, number: int) -> bytes:
     """Change an event in a way the vendor's were seen to change; a good client does not notice."""
     found: dict[str, Any] = msgspec.json.decode(event)
-    match number % 5:
+    match number % 7:
         case 0:
             found["zz_new_field"] = {"nested": [1, None]}
         case 1:
@@ -98,6 +108,19 @@ def _drift(event: bytes, number: int) -> bytes:
             found.pop("op", None)
         case 3:
             found.pop("e", None)
+        case 4:
+            # An event nobody knows comes before it.
+            return b'{"ev":"ZZZ","sym":"AAPL"},' + event
+        case 5:
+            if isinstance(found.get("i"), str):
+                found["i"] = int(found["i"])
+            found |= {"z": float(found["z"])} if _is_bar(found) and "z" in found else {}
         case _:
-            found["s"] *= 1_000_000
+            name = "s" if _is_bar(found) else "t"
+            # What is ns already stays so.
+            found[name] *= 1_000_000 if found[name] < _LATEST_MS else 1
     return msgspec.json.encode(found)
+
+
+def _is_bar(found: dict[str, Any]) -> bool:
+    return "o" in found

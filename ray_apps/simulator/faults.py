@@ -1,5 +1,6 @@
 """Name what can go wrong on purpose, so that it can be switched by flag and over HTTP."""
 
+from datetime import date
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -10,21 +11,51 @@ Count = Annotated[int, msgspec.Meta(ge=0)]
 DropMode = Literal["abort", "1000", "1001", "1008", "1011"]
 
 
+class Halt(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """A pause of one symbol's trading (our spelling): LULD says so, and nothing prints for so many minutes."""
+
+    symbol: str
+    start_ms: Count
+    minutes: Annotated[int, msgspec.Meta(ge=1, le=1_440)] = 5
+
+
+class Split(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """A split of one stock: from `date` on (New York) `split_to` shares stand for `split_from` of before."""
+
+    symbol: str
+    date: Annotated[str, msgspec.Meta(pattern=r"^\d{4}-\d\d-\d\d$")]
+    split_to: Annotated[float, msgspec.Meta(gt=0)]
+    split_from: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+
+
 class Faults(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """The knobs; the defaults are a vendor on a good day. Delays are market seconds unless said.
 
-    Stream: `drop_after` a stage of the session, or every `drop_every_s` (real) seconds, a connection goes in
-    `drop_mode`. `silence` sends no data; `slow_s` (real) holds up every frame. Fractions are of the bars of a
-    window: late ones come `late_s` after; corrected ones come wrong first and right after `correction_s`;
-    duplicated ones twice; out-of-order ones after the next window's; missing ones never. `field_drift` changes
-    types and adds fields as the vendor does; `garbage` frames go before that share of frames; `oversize` sends
-    frames above 1 MiB. `jitter` off sends a window's bars at once.
+    Session: `drop_after` a stage of the session, at `drop_at_ms` of the market's time, or every `drop_every_s`
+    (real) seconds, a connection goes in `drop_mode`. `auth`, `auth_timeout_s`, `refuse_topics` (an error),
+    `swallow_topics` (no answer, no data), `max_connections` (0 = the plan's) and who loses when there are more.
+    Above `slow_consumer_bytes` that wait a client is cut; `slow_s` (real) holds up every frame. `ping_stop`
+    answers no ping.
 
-    REST: `rest_error` is sent for that share of calls, with a body and perhaps a Retry-After.
+    Stream: `batch` is the most events of a frame. `silence` sends no data. Fractions are of the bars of a window:
+    late ones come `late_s` after; corrected ones come wrong first and right after `correction_s`; those of
+    `correction_after_15m` stay wrong on the stream, and REST has them right a quarter of an hour later; duplicated
+    ones come twice; out-of-order ones after the next window's; missing ones never, though REST has them.
+    `field_drift` changes types and adds fields as the vendor does; `garbage` frames go before that share of frames;
+    `oversize` sends frames above 1 MiB. `jitter` off sends a window's bars at once.
+
+    Market, on the stream and in REST alike: `zero_activity` symbols never print; `missing_minutes` gives the share
+    of minutes in which a symbol ("*" = any) does not; `halt` and `split_event` as their own words say.
+
+    REST: `rest_error` is sent for that share of calls, or to the next `rest_error_burst` calls only, with a body
+    and perhaps a Retry-After. `rest_calls_per_s` is a paid key's limit (0 = none). `rest_latency_s` (real),
+    `rest_truncate` cuts bodies, `next_url_foreign_host` and `next_url_cycle` lead astray, `cursor_drops_adjusted`
+    as the vendor's do. `rest_partial` shows the running minute.
     """
 
     drop_mode: DropMode = "abort"
     drop_after: Literal["", "connected", "auth", "before_first_sub_ack", "data"] = ""
+    drop_at_ms: Count = 0
     drop_every_s: Seconds = 0.0
     auth: Literal["ok", "bad_key", "no_plan", "realtime_refused", "silent", "timeout"] = "ok"
     auth_timeout_s: Seconds = 10.0
@@ -33,29 +64,52 @@ class Faults(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     max_connections: Count = 0
     max_conn_policy: Literal["oldest", "newest", "random"] = "oldest"
     slow_consumer_bytes: Count = 16 * 2**20
-    silence: bool = False
     slow_s: Seconds = 0.0
+    ping_stop: bool = False
+    batch: Annotated[int, msgspec.Meta(ge=1, le=2_000)] = 1_000
+    silence: bool = False
     jitter: bool = True
     late_fraction: Fraction = 0.0
     late_s: Seconds = 30.0
     correction_fraction: Fraction = 0.0
     correction_s: Seconds = 20.0
+    correction_after_15m: Fraction = 0.0
     duplicate_fraction: Fraction = 0.0
     out_of_order_fraction: Fraction = 0.0
     missing_fraction: Fraction = 0.0
     field_drift: bool = False
     garbage_fraction: Fraction = 0.0
     oversize: bool = False
+    zero_activity: tuple[str, ...] = ()
+    missing_minutes: dict[str, Fraction] = {}
+    halt: tuple[Halt, ...] = ()
+    split_event: tuple[Split, ...] = ()
     rest_error: Annotated[int, msgspec.Meta(ge=0, le=599)] = 0
     rest_error_fraction: Fraction = 1.0
+    rest_error_burst: Count = 0
     rest_error_body: Literal["json", "empty", "html"] = "json"
     retry_after_s: Count | None = None
+    rest_calls_per_s: Count = 100
     rest_latency_s: Seconds = 0.0
     rest_truncate: bool = False
+    rest_partial: bool = False
     next_url_foreign_host: bool = False
     next_url_cycle: bool = False
     cursor_drops_adjusted: bool = True
     rest_delayed_status: bool = True
+
+    def __post_init__(self) -> None:
+        for split in self.split_event:
+            try:
+                date.fromisoformat(split.date)
+            except ValueError:
+                raise ValueError(f"split_event: expected a date like 2026-08-31, was {split.date!r}") from None
+
+    @property
+    def symbols(self) -> set[str]:
+        """Every symbol some knob names."""
+        named = {halt.symbol for halt in self.halt} | {split.symbol for split in self.split_event}
+        return named | set(self.zero_activity) | set(self.missing_minutes) - {"*"}
 
     def merged(self, changes: dict[str, Any]) -> "Faults":
         """Give these knobs with some turned.

@@ -48,9 +48,10 @@ class FolderSource:
             self.lengths_s = (_MINUTE_S, 1) if self.base_s == 1 else (_MINUTE_S,)
         self.first_ns = int(self._tables[self.lengths_s[0]].ts[0])
 
-    def window(self, start_ns: int, bar_s: int) -> Bars:
+    def window(self, start_ns: int, bar_s: int, rows: NDArray[np.intp] | None = None) -> Bars:
         """Give the bars of one window."""
-        return self._tables[bar_s].window(start_ns)
+        found = self._tables[bar_s].window(start_ns)
+        return found if rows is None else found.take(np.isin(found.row, rows))
 
     def history(self, row: int, bar_s: int, start_ns: int, end_ns: int) -> Bars:
         """Give one symbol's bars."""

@@ -23,7 +23,7 @@ TOO_OFTEN = (
     "https://polygon.io/pricing"
 )
 NO_TICKER = "Ticker not found."
-_WINDOW_S, _PAID_PER_SECOND = 60.0, 100
+_WINDOW_S = 60.0
 
 
 class Refusal(Exception):
@@ -58,33 +58,57 @@ class Gate:
     """What calls were made, by key and class; calls are limited in real time, not the market's."""
 
     calls: dict[tuple[str, AssetClass], deque[float]] = field(default_factory=dict)
+    _failing: Faults | None = None
+    _failed: int = 0
     _rng: random.Random = field(default_factory=lambda: random.Random(7))  # noqa: S311  (a fault's timing)
 
     def enter(self, request: Request, asset_class: AssetClass, faults: Faults) -> Plan:
-        """Give the caller's plan for a class, or raise the Refusal to send."""
-        header = request.headers.get("authorization", "")
-        key = header.removeprefix("Bearer ").strip() or request.query_params.get("apiKey", "")
-        if not key:
-            raise error(401, NO_KEY)
-        name = plan_name(key)
-        if name is None:
-            raise error(401, UNKNOWN_KEY)
-        found = plan(name, asset_class)
-        self._count(key, asset_class, found, faults)
-        if faults.rest_error and self._rng.random() < faults.rest_error_fraction:
+        """Give the caller's plan for a class, or raise the Refusal to send; counts as a call."""
+        found = self.plan(request, asset_class)
+        self._count(_key(request), asset_class, found, faults)
+        if self._fails(faults):
             raise _broken(faults)
         return found
 
+    def plan(self, request: Request, asset_class: AssetClass) -> Plan:
+        """Give the caller's plan for a class."""
+        key = _key(request)
+        if not key:
+            raise error(401, NO_KEY)
+        name = plan_name(key, asset_class)
+        if name is None:
+            raise error(401, UNKNOWN_KEY)
+        return plan(name, asset_class)
+
+    def _fails(self, faults: Faults) -> bool:
+        """Say whether this call is to fail; a burst is counted from when the knobs were last turned."""
+        if faults is not self._failing:
+            self._failing, self._failed = faults, 0
+        over = 0 < faults.rest_error_burst <= self._failed
+        if not faults.rest_error or over or self._rng.random() >= faults.rest_error_fraction:
+            return False
+        self._failed += 1
+        return True
+
     def _count(self, key: str, asset_class: AssetClass, found: Plan, faults: Faults) -> None:
+        window_s, limit = 1.0, faults.rest_calls_per_s
+        if found.calls_per_minute:
+            window_s, limit = _WINDOW_S, found.calls_per_minute
+        elif not limit:
+            return
         now = time.monotonic()
-        made = self.calls.setdefault((key, asset_class), deque(maxlen=10_000))
-        window_s, limit = (_WINDOW_S, found.calls_per_minute) if found.calls_per_minute else (1.0, _PAID_PER_SECOND)
+        made = self.calls.setdefault((key, asset_class), deque())
         while made and made[0] <= now - window_s:
             made.popleft()
         if len(made) >= limit:
             after = faults.retry_after_s
             raise error(429, TOO_OFTEN, None if after is None else {"Retry-After": str(after)})
         made.append(now)
+
+
+def _key(request: Request) -> str:
+    header = request.headers.get("authorization", "")
+    return header.removeprefix("Bearer ").strip() or request.query_params.get("apiKey", "")
 
 
 def _broken(faults: Faults) -> Refusal:

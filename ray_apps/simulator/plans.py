@@ -54,19 +54,28 @@ _MORE = {
     AssetClass.CRYPTO: (("XT", "XQ", "XL2"),) * 3,
     AssetClass.FOREX: (("C",),) * 3,
 }
+_FAIR = {c: ("FMV",) if c not in (AssetClass.INDICES, AssetClass.FUTURES) else () for c in AssetClass}
 KNOWN_TOPICS = {
-    c: (*TOPICS[c].values(), *_MORE[c][2], *(("NOI",) if c is AssetClass.STOCKS else ()), "FMV") for c in AssetClass
+    c: (*TOPICS[c].values(), *_MORE[c][2], *(("NOI",) if c is AssetClass.STOCKS else ()), *_FAIR[c]) for c in AssetClass
 }
 
 
-def plan_name(key: str) -> str | None:
+def plan_name(key: str, asset_class: AssetClass) -> str | None:
     """Give the plan a simulator's key stands for; anything after it tells keys of one plan apart.
 
-    >>> plan_name("sim-starter"), plan_name("sim-advanced-2"), plan_name("secret")
+    `+class.plan` gives a class a plan of its own.
+
+    >>> stocks, indices = AssetClass.STOCKS, AssetClass.INDICES
+    >>> plan_name("sim-starter", stocks), plan_name("sim-advanced-2", stocks), plan_name("secret", stocks)
     ('starter', 'advanced', None)
+    >>> plan_name("sim-advanced+indices.basic", stocks), plan_name("sim-advanced+indices.basic", indices)
+    ('advanced', 'basic')
     """
-    parts = key.split("-")
-    return parts[1] if len(parts) >= 2 and parts[0] == "sim" and parts[1] in PLANS else None
+    whole, *own = key.split("+")
+    parts = whole.split("-")
+    if len(parts) < 2 or parts[0] != "sim" or parts[1] not in PLANS:
+        return None
+    return next((p for p in PLANS if f"{asset_class}.{p}" in own), parts[1])
 
 
 def plan(name: str, asset_class: AssetClass) -> Plan:
@@ -80,7 +89,7 @@ def plan(name: str, asset_class: AssetClass) -> Plan:
     level = min(PLANS.index(name), 3)
     topics = (*TOPICS[asset_class].values(), *_MORE[asset_class][level - 1])
     years = _YEARS[asset_class][level]
-    extra = ("FMV",) if name == "business" else ()
+    extra = _FAIR[asset_class] if name == "business" else ()
     connections = 3 if name == "business" else 1
     if asset_class in (AssetClass.CRYPTO, AssetClass.FOREX):
         return Plan(("socket",), topics + extra, None, 0, years, connections)

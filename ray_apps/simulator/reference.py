@@ -1,131 +1,182 @@
-"""Give reference data: tickers, whether markets are open, and the holidays to come."""
+"""Answer REST's calls for reference data: market hours, tickers, contracts, conditions, splits and dividends."""
 
-import base64
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
 
-from features.market.calendar import ny_offset, ny_seconds
-from features.market.symbols import to_rest
-from features.market.types import NS_PER_S, AssetClass
-from features.synthetic.holidays import is_half_day, is_holiday
-from features.synthetic.hours import is_regular, weekday
-from ray_apps.simulator.aggs import BadRequest
-from ray_apps.simulator.gate import request_id
-from ray_apps.simulator.sources import Source
+from features.market.calendar import ny_seconds
+from features.market.types import AssetClass
+from ray_apps.simulator import catalogue, corporate, status, tickers
+from ray_apps.simulator.gate import NO_TICKER, error, reply
+from ray_apps.simulator.lists import Listing, Row, options_of, page
+from ray_apps.simulator.vendor import Routes, Vendor
 
-_EPOCH = date(1970, 1, 1)
-_MAX_TICKERS, _TICKERS = 1_000, 100
-_MARKETS = {AssetClass.FOREX: "fx"}
-_UPCOMING_DAYS = 365
-_EXCHANGES = ("NYSE", "NASDAQ")
-
-
-def market_status(now_ns: int) -> dict[str, Any]:
-    """Say what is open."""
-    day, second = ny_seconds(now_ns)
-    is_open = is_regular(AssetClass.STOCKS, now_ns)
-    is_session_day = weekday(day) < 5 and not is_holiday(day)
-    is_early = is_session_day and 4 * 3_600 <= second < 9.5 * 3_600
-    is_late = is_session_day and not is_open and 13 * 3_600 <= second < 20 * 3_600
-    market = "open" if is_open else "extended-hours" if is_early or is_late else "closed"
-    zone = timezone(timedelta(seconds=ny_offset(now_ns)))
-    indices = "open" if is_open else "closed"
-    fx = "open" if is_regular(AssetClass.FOREX, now_ns) else "closed"
-    return {
-        "market": market,
-        "earlyHours": is_early,
-        "afterHours": is_late,
-        "serverTime": datetime.fromtimestamp(now_ns // NS_PER_S, zone).isoformat(),
-        "exchanges": {"nyse": market, "nasdaq": market, "otc": market if is_open else "closed"},
-        "currencies": {"crypto": "open", "fx": fx},
-        "indicesGroups": {"s_and_p": indices, "nasdaq": indices, "dow_jones": indices},
-    }
+_MARKETS = {
+    "stocks": AssetClass.STOCKS,
+    "otc": AssetClass.STOCKS,
+    "crypto": AssetClass.CRYPTO,
+    "fx": AssetClass.FOREX,
+    "indices": AssetClass.INDICES,
+    "options": AssetClass.OPTIONS,
+}
+_TICKERS = Listing("/v3/reference/tickers", 100, 1_000)
+_CONTRACTS = Listing("/v3/reference/options/contracts", 10, 1_000)
+_CONDITIONS = Listing("/v3/reference/conditions", 10, 1_000, "id")
+_SPLITS = Listing("/v3/reference/splits", 10, 1_000, "execution_date", is_descending=True)
+_DIVIDENDS = Listing("/v3/reference/dividends", 10, 1_000, "ex_dividend_date", is_descending=True)
+_NEW_SPLITS = Listing("/stocks/v1/splits", 100, 5_000, "execution_date", is_descending=True)
+_NEW_DIVIDENDS = Listing("/stocks/v1/dividends", 100, 5_000, "ticker")
+_NEW_ONLY = (
+    "adjustment_type",
+    "historical_adjustment_factor",
+    "split_adjusted_cash_amount",
+    "distribution_type",
+)
+"""Fields only the newer endpoints have."""
 
 
-def upcoming(now_ns: int) -> list[dict[str, str]]:
-    """Give the holidays and half days of a year, one row per exchange."""
-    today, _ = ny_seconds(now_ns)
-    rows = []
-    for day in range(today, today + _UPCOMING_DAYS):
-        if weekday(day) >= 5 or not (is_holiday(day) or is_half_day(day)):
-            continue
-        text = (_EPOCH + timedelta(days=day)).isoformat()
-        found = {"date": text, "name": "Holiday", "status": "closed"}
-        if is_half_day(day):
-            found |= {"status": "early-close", "open": _at(day, 570), "close": _at(day, 780)}
-        rows += [{"exchange": exchange, **found} for exchange in _EXCHANGES]
-    return rows
+class Reference:
+    """The calls that give no prices."""
+
+    def __init__(self, vendor: Vendor) -> None:
+        self._vendor = vendor
+        self._rows: dict[AssetClass, list[Row]] = {}
+
+    def routes(self) -> Routes:
+        """Give the paths and who answers them."""
+        return [
+            ("/v1/marketstatus/now", self._status),
+            ("/v1/marketstatus/upcoming", self._upcoming),
+            ("/v3/reference/tickers", self._tickers),
+            ("/v3/reference/tickers/types", self._types),
+            ("/v3/reference/tickers/{ticker:path}", self._ticker),
+            ("/v3/reference/options/contracts", self._contracts),
+            ("/v3/reference/options/contracts/{ticker:path}", self._contract),
+            ("/v3/reference/conditions", self._conditions),
+            ("/v3/reference/exchanges", self._exchanges),
+            ("/v3/reference/splits", self._splits),
+            ("/v3/reference/dividends", self._dividends),
+            ("/stocks/v1/splits", self._new_splits),
+            ("/stocks/v1/dividends", self._new_dividends),
+        ]
+
+    async def _status(self, request: Request) -> Response:
+        self._vendor.enter(request, AssetClass.STOCKS)
+        return reply(status.market_status(self._vendor.clock.now()))
+
+    async def _upcoming(self, request: Request) -> Response:
+        self._vendor.enter(request, AssetClass.STOCKS)
+        return reply(status.upcoming(self._vendor.clock.now()))
+
+    async def _tickers(self, request: Request) -> Response:
+        options = options_of(dict(request.query_params))
+        market, active = options.get("market"), options.get("active", "true")
+        asked = {**options, "active": active}
+        asked |= {"primary_exchange": options["exchange"]} if "exchange" in options else {}
+        asset_class = _MARKETS.get(market or "stocks", AssetClass.STOCKS)
+        rows = [row for c in tickers.LISTED for row in self._tickers_of(c) if market in (None, row["market"])]
+        wanted = options.get("search", "").upper()
+        return self._list(request, [row for row in rows if wanted in row["ticker"]], asked, _TICKERS, asset_class)
+
+    def _tickers_of(self, asset_class: AssetClass) -> list[Row]:
+        if asset_class not in self._rows:
+            source = self._vendor.sources.get(asset_class)
+            names = () if source is None else source.symbols
+            self._rows[asset_class] = [tickers.ticker_row(asset_class, name) for name in names]
+        return self._rows[asset_class]
+
+    async def _ticker(self, request: Request) -> Response:
+        found = self._vendor.find(request.path_params["ticker"])
+        plan = self._vendor.enter(request, found.asset_class)
+        if found.source is None or found.row is None or found.asset_class not in tickers.LISTED:
+            raise error(404, NO_TICKER)
+        row = tickers.details(found.asset_class, found.source.symbols[found.row])
+        return reply(self._vendor.envelope(plan) | {"results": row})
+
+    async def _types(self, request: Request) -> Response:
+        return self._all(request, catalogue.types(), AssetClass.STOCKS)
+
+    async def _exchanges(self, request: Request) -> Response:
+        market = request.query_params.get("asset_class", "stocks")
+        return self._all(request, catalogue.exchanges(), _MARKETS.get(market, AssetClass.STOCKS))
+
+    async def _conditions(self, request: Request) -> Response:
+        options = options_of(dict(request.query_params))
+        rows = catalogue.conditions()
+        if "data_type" in options:
+            rows = [row for row in rows if options["data_type"] in row["data_types"]]
+        if "sip" in options:
+            rows = [row for row in rows if options["sip"] in row["sip_mapping"]]
+        asset_class = _MARKETS.get(options.get("asset_class", "stocks"), AssetClass.STOCKS)
+        return self._list(request, rows, options, _CONDITIONS, asset_class)
+
+    async def _contracts(self, request: Request) -> Response:
+        options = options_of(dict(request.query_params))
+        today = options.get("as_of", self._today().isoformat())
+        is_expired = options.get("expired", "false") == "true"
+        rows = [row for row in self._all_contracts() if (row["expiration_date"] < today) == is_expired]
+        return self._list(request, rows, options, _CONTRACTS, AssetClass.OPTIONS)
+
+    async def _contract(self, request: Request) -> Response:
+        plan = self._vendor.enter(request, AssetClass.OPTIONS)
+        ticker = request.path_params["ticker"]
+        row = next((row for row in self._all_contracts() if row["ticker"] == ticker), None)
+        if row is None:
+            raise error(404, NO_TICKER)
+        return reply(self._vendor.envelope(plan) | {"results": row})
+
+    def _all_contracts(self) -> list[Row]:
+        if AssetClass.OPTIONS not in self._rows:
+            source = self._vendor.sources.get(AssetClass.OPTIONS)
+            made = map(tickers.contract_row, () if source is None else source.symbols)
+            self._rows[AssetClass.OPTIONS] = [row for row in made if row is not None]
+        return self._rows[AssetClass.OPTIONS]
+
+    async def _splits(self, request: Request) -> Response:
+        return self._list(request, _without_new(self._all_splits()), None, _SPLITS)
+
+    async def _dividends(self, request: Request) -> Response:
+        return self._list(request, _without_new(self._all_dividends()), None, _DIVIDENDS)
+
+    async def _new_splits(self, request: Request) -> Response:
+        return self._list(request, self._all_splits(), None, _NEW_SPLITS)
+
+    async def _new_dividends(self, request: Request) -> Response:
+        return self._list(request, self._all_dividends(), None, _NEW_DIVIDENDS)
+
+    def _all_splits(self) -> list[Row]:
+        return corporate.splits(self._vendor.faults().split_event)
+
+    def _all_dividends(self) -> list[Row]:
+        source = self._vendor.sources.get(AssetClass.STOCKS)
+        return [] if source is None else corporate.dividends(source.symbols, self._today())
+
+    def _today(self) -> Any:
+        day, _ = ny_seconds(self._vendor.clock.now())
+        return datetime.fromtimestamp(day * 86_400, UTC).date()
+
+    def _list(
+        self,
+        request: Request,
+        rows: list[Row],
+        options: dict[str, str] | None,
+        listing: Listing,
+        asset_class: AssetClass = AssetClass.STOCKS,
+    ) -> Response:
+        plan = self._vendor.enter(request, asset_class)
+        asked = options_of(dict(request.query_params)) if options is None else options
+        found = page(rows, asked, listing, self._vendor.next_url)
+        return reply(self._vendor.envelope(plan) | {"count": len(found["results"])} | found)
+
+    def _all(self, request: Request, rows: list[Row], asset_class: AssetClass) -> Response:
+        """Give a list that has no pages."""
+        plan = self._vendor.enter(request, asset_class)
+        options = dict(request.query_params)
+        found = [row for row in rows if all(str(row.get(name, text)) == text for name, text in options.items())]
+        return reply(self._vendor.envelope(plan) | {"count": len(found), "results": found})
 
 
-def _at(day: int, minute: int) -> str:
-    noon_ns = (day * 86_400 + 17 * 3_600) * NS_PER_S
-    seconds = day * 86_400 + minute * 60 - ny_offset(noon_ns)
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
-
-
-def ticker_row(asset_class: AssetClass, name: str) -> dict[str, Any]:
-    """Give one row of the tickers' list."""
-    row: dict[str, Any] = {
-        "ticker": to_rest(asset_class, name),
-        "name": f"{name} (simulated)",
-        "market": _MARKETS.get(asset_class, str(asset_class)),
-        "locale": "us" if asset_class.has_sessions else "global",
-        "active": True,
-        "last_updated_utc": "2026-01-01T00:00:00Z",
-    }
-    if asset_class in (AssetClass.CRYPTO, AssetClass.FOREX):
-        base, quote = name.replace("/", "-").split("-")
-        row |= {"base_currency_symbol": base, "currency_symbol": quote, "currency_name": quote}
-    else:
-        row |= {"primary_exchange": "XNAS", "type": "CS", "currency_name": "usd"}
-    return row
-
-
-def tickers(sources: list[Source], options: dict[str, str], url: str) -> dict[str, Any]:
-    """Give a page of tickers, in alphabetical order; options are not listed by this call."""
-    limit = options.get("limit", str(_TICKERS))
-    if not limit.isdigit() or not 1 <= int(limit) <= _MAX_TICKERS:
-        raise BadRequest(f"The parameter 'limit' must be between 1 and {_MAX_TICKERS}")
-    found = {
-        to_rest(s.asset_class, name): (s.asset_class, name)
-        for s in sources
-        if s.asset_class is not AssetClass.OPTIONS
-        for name in s.symbols
-    }
-    names = sorted(found, reverse=options.get("order") == "desc")
-    names = [name for name in names if _wanted(name, options)]
-    after = options.get("page_marker")
-    first = names.index(after) + 1 if after in names else 0
-    page = names[first : first + int(limit)]
-    rows = [ticker_row(*found[name]) for name in page]
-    body: dict[str, Any] = {"status": "OK", "request_id": request_id(), "count": len(rows), "results": rows}
-    if first + len(page) < len(names):
-        cursor = msgspec.json.encode({**options, "page_marker": page[-1]})
-        body["next_url"] = f"{url}/v3/reference/tickers?cursor={base64.urlsafe_b64encode(cursor).decode().rstrip('=')}"
-    return body
-
-
-def _wanted(name: str, options: dict[str, str]) -> bool:
-    compared = {
-        "ticker": name == options.get("ticker", name),
-        "ticker.gte": name >= options.get("ticker.gte", name),
-        "ticker.gt": "ticker.gt" not in options or name > options["ticker.gt"],
-        "ticker.lte": name <= options.get("ticker.lte", name),
-        "ticker.lt": "ticker.lt" not in options or name < options["ticker.lt"],
-        "search": options.get("search", "").upper() in name,
-        "active": options.get("active", "true") != "false",
-    }
-    return all(compared.values())
-
-
-def options_of(given: dict[str, str]) -> dict[str, str]:
-    """Give what a call asks for: a cursor holds the whole of its first page's question."""
-    if "cursor" not in given:
-        return given
-    text = given["cursor"]
-    try:
-        return msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=dict[str, str])
-    except ValueError:
-        raise BadRequest("Could not parse the 'cursor' parameter") from None
+def _without_new(rows: list[Row]) -> list[Row]:
+    return [{name: value for name, value in row.items() if name not in _NEW_ONLY} for row in rows]

@@ -20,21 +20,26 @@ from typing import Any
 import uvicorn
 from websockets.asyncio.server import serve
 
-from features.market.types import NS_PER_S, AssetClass
+from features.market.types import NS_PER_MS, NS_PER_S, AssetClass
 from features.synthetic.hours import MINUTE_NS
 from features.synthetic.inject import Injection, InjectionKind
 from features.synthetic.schedule import InjectedTape
 from features.synthetic.tape import Tape, TapeConfig
 from ray_apps.simulator.admin import Admin, FaultBox
-from ray_apps.simulator.broadcast import Broadcast, Channel
+from ray_apps.simulator.broadcast import Broadcast
+from ray_apps.simulator.channels import BarChannel, Channel, TickChannel
 from ray_apps.simulator.clock import Clock
 from ray_apps.simulator.config import SYNTHETIC, SimulatorConfig
 from ray_apps.simulator.connection import DELAYED, SOCKET
 from ray_apps.simulator.folder import FolderSource
+from ray_apps.simulator.keepalive import connection_class
 from ray_apps.simulator.plans import DELAY_S, plan
 from ray_apps.simulator.rest import Rest
-from ray_apps.simulator.sources import Source, SyntheticSource
+from ray_apps.simulator.sources import Source
+from ray_apps.simulator.synthetic import SyntheticSource
 from ray_apps.simulator.totals import Totals
+from ray_apps.simulator.truth import Truth, check_symbols
+from ray_apps.simulator.vendor import Vendor
 from ray_apps.simulator.ws import Hub
 
 HOST = "127.0.0.1"
@@ -67,30 +72,32 @@ async def _main(config: SimulatorConfig) -> None:
 @asynccontextmanager
 async def simulator(config: SimulatorConfig) -> AsyncIterator[dict[str, object]]:
     """Hold a running simulator; gives its addresses."""
-    sources = build_sources(config)
+    faults = FaultBox(config.faults)
+    sources = {c: Truth(source, faults) for c, source in build_sources(config).items()}
+    check_symbols(config.faults, sources.values())
     start_ns = _start_ns(config, sources)
-    clock, faults = Clock(start_ns, config.speed), FaultBox(config.faults)
-    hub = Hub({c: s.symbols for c, s in sources.items()}, config.batch, faults)
+    clock = Clock(start_ns, config.speed)
+    hub = Hub({c: s.symbols for c, s in sources.items()}, faults)
     channels = _channels(sources, start_ns)
     for channel in channels:
-        if channel.host == SOCKET and channel.bar_s >= 60:
+        if isinstance(channel, BarChannel) and channel.host == SOCKET and channel.bar_s >= 60:
             channel.warm()
     broadcast = Broadcast(clock, hub, channels, faults)
-    rest = Rest(clock, sources, faults)
+    vendor = Vendor(clock, sources, faults)
     admin = Admin(clock, hub, broadcast, faults, sources)
     with (
         _listen(config.rest_port) as rest_socket,
         _listen(config.ws_port) as stream_socket,
         _listen(config.ws_port and config.ws_port + 1) as delayed_socket,
     ):
-        rest.url = f"http://{HOST}:{rest_socket.getsockname()[1]}"
+        vendor.url = f"http://{HOST}:{rest_socket.getsockname()[1]}"
         async with (
-            _serve_stream(hub, SOCKET, stream_socket, config.deflate) as real_time,
-            _serve_stream(hub, DELAYED, delayed_socket, config.deflate) as delayed,
-            _serve_rest(rest, admin, rest_socket),
+            _serve_stream(hub, SOCKET, stream_socket, config.deflate, faults) as real_time,
+            _serve_stream(hub, DELAYED, delayed_socket, config.deflate, faults) as delayed,
+            _serve_rest(Rest(vendor), admin, rest_socket),
             _tasks(
                 _play(hub, clock, start_ns, broadcast, config.hold),
-                _drops(hub, faults),
+                _drops(hub, faults, clock),
                 _labels(config.labels, clock, sources, start_ns),
             ),
         ):
@@ -98,7 +105,7 @@ async def simulator(config: SimulatorConfig) -> AsyncIterator[dict[str, object]]
             start_ns = _start_ns(config, sources)
             clock.set(start_ns)
             yield {
-                "rest": rest.url,
+                "rest": vendor.url,
                 "ws": real_time,
                 "delayed_ws": delayed,
                 "clock": datetime.fromtimestamp(start_ns / NS_PER_S, UTC).isoformat(),
@@ -134,21 +141,22 @@ def injected_tape(config: SimulatorConfig, asset_class: AssetClass) -> InjectedT
     return InjectedTape(tape, config.per_day, given)
 
 
-def _start_ns(config: SimulatorConfig, sources: dict[AssetClass, Source]) -> int:
+def _start_ns(config: SimulatorConfig, sources: dict[AssetClass, Truth]) -> int:
     if config.start_ns is not None:
         return config.start_ns
     return time.time_ns() if config.source == SYNTHETIC else min(s.first_ns for s in sources.values())
 
 
-def _channels(sources: dict[AssetClass, Source], start_ns: int) -> list[Channel]:
-    """Give a channel for each class, bar length and host that sells it."""
-    found = []
+def _channels(sources: dict[AssetClass, Truth], start_ns: int) -> list[Channel]:
+    """Give the channels of each class and host that sells it: bars of each length, and ticks."""
+    found: list[Channel] = []
+    first = start_ns // MINUTE_NS * MINUTE_NS
     for asset_class, source in sources.items():
         for host in plan("advanced", asset_class).hosts:
             delay_ns = DELAY_S[asset_class] * NS_PER_S if host == DELAYED else 0
             for bar_s in source.lengths_s:
-                first = start_ns // MINUTE_NS * MINUTE_NS
-                found.append(Channel(source, bar_s, host, delay_ns, Totals(source, bar_s), first))
+                found.append(BarChannel(source, bar_s, host, delay_ns, Totals(source, bar_s), first))
+            found.append(TickChannel(source, host, delay_ns, first))
     return found
 
 
@@ -167,7 +175,9 @@ def _listen(port: int) -> Iterator[socket.socket]:
 
 
 @asynccontextmanager
-async def _serve_stream(hub: Hub, host: str, listening: socket.socket, deflate: bool) -> AsyncIterator[str]:
+async def _serve_stream(
+    hub: Hub, host: str, listening: socket.socket, deflate: bool, faults: FaultBox
+) -> AsyncIterator[str]:
     """Serve one host of the stream; gives its address."""
     async with serve(
         partial(hub.serve, host=host),
@@ -177,6 +187,7 @@ async def _serve_stream(hub: Hub, host: str, listening: socket.socket, deflate: 
         close_timeout=2,
         max_size=2**20,
         server_header="simulator",
+        create_connection=connection_class(faults),
     ):
         yield f"{HOST}:{listening.getsockname()[1]}"
         hub.drop("1001")
@@ -244,12 +255,16 @@ async def _tasks(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _drops(hub: Hub, faults: FaultBox) -> None:
-    """End all connections every so often, if the fault is on."""
-    last = time.monotonic()
+async def _drops(hub: Hub, faults: FaultBox, clock: Clock) -> None:
+    """End all connections every so often, and when a time has come, if the faults say so."""
+    last, dropped_at_ms = time.monotonic(), 0
     while True:
         await asyncio.sleep(0.05)
-        every = faults.faults.drop_every_s
+        every, at_ms = faults.faults.drop_every_s, faults.faults.drop_at_ms
+        if at_ms != dropped_at_ms and (not at_ms or clock.now() >= at_ms * NS_PER_MS):
+            dropped_at_ms = at_ms
+            if at_ms:
+                hub.drop(faults.faults.drop_mode)
         if not every:
             last = time.monotonic()
         elif time.monotonic() - last >= every:
@@ -257,7 +272,7 @@ async def _drops(hub: Hub, faults: FaultBox) -> None:
             hub.drop(faults.faults.drop_mode)
 
 
-async def _labels(path: Path | None, clock: Clock, sources: dict[AssetClass, Source], start_ns: int) -> None:
+async def _labels(path: Path | None, clock: Clock, sources: dict[AssetClass, Truth], start_ns: int) -> None:
     """Write each injected anomaly to the label file once its first minute has begun."""
     if path is None:
         return

@@ -8,9 +8,7 @@ from numpy.typing import NDArray
 
 from features.market.types import F64, I64, NS_PER_S, AssetClass
 from features.synthetic.block import VALUES, TapeBlock
-from features.synthetic.hours import MINUTE_NS, day_of, is_regular
 from features.synthetic.inject import Label
-from features.synthetic.schedule import InjectedTape
 
 DAY_NS = 86_400 * NS_PER_S
 
@@ -55,8 +53,8 @@ class Source(Protocol):
     first_ns: int
     """Start of the first window with a bar."""
 
-    def window(self, start_ns: int, bar_s: int) -> Bars:
-        """Give the bars of one window, in order of `row`."""
+    def window(self, start_ns: int, bar_s: int, rows: NDArray[np.intp] | None = None) -> Bars:
+        """Give the bars of one window, of all symbols or of these, in order of `row`."""
         ...
 
     def history(self, row: int, bar_s: int, start_ns: int, end_ns: int) -> Bars:
@@ -93,64 +91,13 @@ def join(parts: list[Bars]) -> Bars:
     return Bars(**columns)
 
 
-def _bars(block: TapeBlock, rows: NDArray[np.intp]) -> Bars:
+def between(bars: Bars, start_ns: int, end_ns: int) -> Bars:
+    """Give the bars, in order of time, that start in [start, end)."""
+    a, b = np.searchsorted(bars.ts, (start_ns, end_ns))
+    return bars if b - a == len(bars) else bars.take(slice(int(a), int(b)))
+
+
+def bars_of(block: TapeBlock, rows: NDArray[np.intp]) -> Bars:
     """Give the bars present in a block, by time, then symbol."""
     at, column = np.nonzero(block.present)
     return Bars(rows[column], block.ts[at], *(getattr(block, name)[at, column] for name in VALUES))
-
-
-class SyntheticSource:
-    """A synthetic tape, with or without injected anomalies."""
-
-    def __init__(self, tape: InjectedTape) -> None:
-        self._tape = tape
-        self.asset_class = tape.tape.config.asset_class
-        self.symbols = tape.symbols
-        self.lengths_s: tuple[int, ...] = (60, 1)
-        self.first_ns = tape.tape.config.first_day * DAY_NS
-        self._rows = np.arange(len(self.symbols))
-        self._second: tuple[int, TapeBlock] | None = None
-
-    def window(self, start_ns: int, bar_s: int) -> Bars:
-        """Give the bars of one minute or second."""
-        if bar_s == 60:
-            return _bars(self._tape.minute(start_ns), self._rows)
-        minute = start_ns // MINUTE_NS * MINUTE_NS
-        if self._second is None or self._second[0] != minute:
-            self._second = (minute, self._tape.seconds(minute))
-        second = (start_ns - minute) // NS_PER_S
-        return _bars(self._second[1].take(slice(second, second + 1)), self._rows)
-
-    def history(self, row: int, bar_s: int, start_ns: int, end_ns: int) -> Bars:
-        """Give one symbol's bars."""
-        if bar_s == 1:
-            return self._second_history(row, start_ns, end_ns)
-        first = -(-start_ns // MINUTE_NS)
-        n = -(-end_ns // MINUTE_NS) - first
-        if n <= 0:
-            return empty()
-        columns = np.array([row])
-        return _bars(self._tape.block(first * MINUTE_NS, n, columns), columns)
-
-    def _second_history(self, row: int, start_ns: int, end_ns: int) -> Bars:
-        columns = np.array([row])
-        parts = []
-        for minute in range(start_ns // MINUTE_NS, -(-end_ns // MINUTE_NS)):
-            block = self._tape.seconds(minute * MINUTE_NS, columns)
-            found = _bars(block, columns)
-            parts.append(found.take((found.ts >= start_ns) & (found.ts < end_ns)))
-        return join(parts)
-
-    def day_start(self, ts_ns: int) -> int:
-        """Give the first minute of the day's rows."""
-        day = day_of(self.asset_class, ts_ns)
-        span = self._tape.tape.span(day)
-        return span.start_ns if span is not None else ts_ns // MINUTE_NS * MINUTE_NS
-
-    def regular(self, ts_ns: int) -> bool:
-        """Say whether a window lies in regular hours."""
-        return is_regular(self.asset_class, ts_ns)
-
-    def labels(self, start_ns: int, end_ns: int) -> list[Label]:
-        """Give the injected anomalies that begin in a span."""
-        return [i for i in self._tape.labels(start_ns, end_ns) if i.start_ms < end_ns // 1_000_000]

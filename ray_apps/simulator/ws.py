@@ -12,10 +12,12 @@ from websockets.exceptions import ConnectionClosed
 
 from features.market.symbols import to_ours
 from features.market.types import AssetClass
+from ray_apps.simulator.channels import Wish, Wishes
 from ray_apps.simulator.config import MAX_FRAME_BYTES
 from ray_apps.simulator.connection import DELAYED, SOCKET, Connection, Subscription, status
 from ray_apps.simulator.faults import Faults
 from ray_apps.simulator.plans import KNOWN_TOPICS, plan, plan_name
+from ray_apps.simulator.tickwire import fair_name
 from ray_apps.simulator.wire import frames, pick
 
 CONNECTED = status("connected", "Connected Successfully")
@@ -37,6 +39,7 @@ TOO_MANY = status(
     "Maximum number of websocket connections exceeded. You have reached the connection limit for your account. "
     "Please contact support at https://polygon.io/contact to increase your limit.",
 )
+_QUOTED_CONTRACTS = 1_000
 _OVERSIZE_PAD = b" " * (1_100_000)
 
 
@@ -48,13 +51,16 @@ class _Request(msgspec.Struct):
 class Hub:
     """All clients. Classes without a source take subscriptions and stay silent."""
 
-    def __init__(self, symbols: dict[AssetClass, tuple[str, ...]], batch: int, faults: Callable[[], Faults]) -> None:
+    def __init__(self, symbols: dict[AssetClass, tuple[str, ...]], faults: Callable[[], Faults]) -> None:
         self._rows = {c: {name: i for i, name in enumerate(names)} for c, names in symbols.items()}
-        self._batch, self._faults = batch, faults
+        self._fair_rows = {c: {fair_name(c, name): i for name, i in rows.items()} for c, rows in self._rows.items()}
+        self._faults = faults
         self.connections: set[Connection] = set()
         self._garbage = random.Random(7)  # noqa: S311  (a fault's timing, not a secret)
         self._changed = asyncio.Event()
-        self._count = 0
+        self._wishes: dict[tuple[AssetClass, str, tuple[str, ...]], Wishes] = {}
+        self.accepted = 0
+        """How many connections there have been."""
 
     async def serve(self, socket: ServerConnection, host: str) -> None:
         """Hold one client's session; `host` is "socket" or "delayed"."""
@@ -63,8 +69,8 @@ class Hub:
         if asset_class is None:
             await socket.close(1008, "unknown market")
             return
-        self._count += 1
-        connection = Connection(socket, asset_class, host, self._faults, self._count)
+        self.accepted += 1
+        connection = Connection(socket, asset_class, host, self._faults, self.accepted)
         self.connections.add(connection)
         try:
             await self._session(connection)
@@ -75,9 +81,21 @@ class Hub:
             await connection.stop()
             self._wake()
 
-    def wants(self, asset_class: AssetClass, host: str, topic: str) -> bool:
-        """Say whether anybody subscribed a topic."""
-        return any(topic in c.subscriptions for c in self._ready(asset_class, host))
+    def wishes(self, asset_class: AssetClass, host: str, topics: tuple[str, ...]) -> Wishes:
+        """Give which of these topics anybody subscribed, and what of them all together."""
+        key = (asset_class, host, topics)
+        found = self._wishes.get(key)
+        if found is None:
+            held: dict[str, list[Subscription]] = {}
+            for connection in self._ready(asset_class, host):
+                for topic in connection.subscriptions.keys() & set(topics):
+                    held.setdefault(topic, []).append(connection.subscriptions[topic])
+            found = self._wishes[key] = {
+                topic: Wish(any(s.everything for s in held[topic]), frozenset().union(*(s.rows for s in held[topic])))
+                for topic in topics
+                if topic in held
+            }
+        return found
 
     async def subscribed(self) -> None:
         """Wait until somebody holds a subscription."""
@@ -142,7 +160,7 @@ class Hub:
 
     def _frames(self, events: Sequence[bytes], faults: Faults) -> list[bytes]:
         limit = 2**30 if faults.oversize else MAX_FRAME_BYTES
-        made = frames(events, len(events) or 1 if faults.oversize else self._batch, limit)
+        made = frames(events, len(events) or 1 if faults.oversize else faults.batch, limit)
         if faults.oversize:
             # Blanks are JSON too: the frame is as good as any, only too large.
             made = [frame[:-1] + _OVERSIZE_PAD + b"]" for frame in made]
@@ -198,7 +216,7 @@ class Hub:
             connection.say(AUTH_TIMEOUT)
             connection.drop("1008")
             return b""
-        name = plan_name(key)
+        name = plan_name(key, connection.asset_class)
         if name is None:
             return AUTH_FAILED
         found = plan(name, connection.asset_class)
@@ -263,13 +281,16 @@ class Hub:
             return None
         if topic not in connection.plan.topics or topic in faults.refuse_topics:
             return NOT_AUTHORIZED
-        held = connection.subscriptions.setdefault(topic, Subscription())
+        held = connection.subscriptions.get(topic, Subscription())
+        if topic == "Q" and connection.asset_class is AssetClass.OPTIONS and not _may_quote(held, symbol):
+            return NOT_AUTHORIZED
+        connection.subscriptions[topic] = held
         if symbol == "*":
             is_new, held.everything = not held.everything, True
         else:
             is_new = symbol not in held.names
             held.names.add(symbol)
-            row = self._row(connection.asset_class, symbol)
+            row = self._row(connection.asset_class, topic, symbol)
             if row is not None:
                 held.rows.add(row)
         return status("success", f"subscribed to: {item}") if is_new else None
@@ -283,17 +304,19 @@ class Hub:
             held.everything = False
         else:
             held.names.discard(symbol)
-            row = self._row(connection.asset_class, symbol)
+            row = self._row(connection.asset_class, topic, symbol)
             if row is not None:
                 held.rows.discard(row)
         if not held.everything and not held.names:
             del connection.subscriptions[topic]
         connection.say(status("success", f"unsubscribed to: {item}"))
 
-    def _row(self, asset_class: AssetClass, symbol: str) -> int | None:
-        return self._rows.get(asset_class, {}).get(to_ours(asset_class, symbol))
+    def _row(self, asset_class: AssetClass, topic: str, symbol: str) -> int | None:
+        rows = self._fair_rows if topic == "FMV" else self._rows
+        return rows.get(asset_class, {}).get(to_ours(asset_class, symbol))
 
     def _wake(self) -> None:
+        self._wishes.clear()
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -309,6 +332,11 @@ GARBAGE = (
     b"[]",
 )
 """Frames no client may die of."""
+
+
+def _may_quote(held: Subscription, contract: str) -> bool:
+    """Say whether an option's quotes may be had too: no wildcard, and so many contracts a connection."""
+    return contract != "*" and (contract in held.names or len(held.names) < _QUOTED_CONTRACTS)
 
 
 def _market(path: str, host: str) -> tuple[AssetClass | None, str]:

@@ -9,21 +9,16 @@ from dataclasses import dataclass
 from ray_apps.config import SinksConfig
 from ray_apps.sinks.base import Sink
 from ray_apps.sinks.console import Console
-from ray_apps.sinks.outbox import Pump, purge
+from ray_apps.sinks.house import keep_house
+from ray_apps.sinks.outbox import Pump
 from ray_apps.sinks.redis_sink import RedisStream
 from ray_apps.sinks.webhook import Webhook
-from ray_apps.store import partitions
-from ray_apps.store.connect import connect
 from ray_apps.store.errors import StoreUnavailableError
-from ray_apps.store.rollup import rollup
 
 LOG = logging.getLogger(__name__)
 
 LINES = 2_000
 HOUSEKEEPING_S = 60.0
-DAY_NS = 86_400 * 1_000_000_000
-ROLLUP_NS = 2 * 3_600 * 1_000_000_000
-"""How far back bars are rolled up again each time: corrections of an open hour included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +69,4 @@ class SinkService:
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
             with suppress(StoreUnavailableError):
-                await self._house()
-
-    async def _house(self) -> None:
-        conn = await connect(self.plan.dsn, "housekeeping")
-        try:
-            newest = await partitions.newest_ts(conn)
-            if newest is None:
-                return
-            await rollup(conn, newest - ROLLUP_NS, newest + ROLLUP_NS)
-            await partitions.retention(conn, self.plan.retention_days)
-            await purge(conn, newest - self.plan.retention_days * DAY_NS)
-        finally:
-            await conn.close()
+                await keep_house(self.plan.dsn, self.plan.retention_days)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.state import STATE_VERSION
-from ray_apps.store.connect import Conn, fetch
+from ray_apps.store.connect import Conn, connect, fetch
 from ray_apps.store.errors import StoreError
 
 KEEP = 3
@@ -71,6 +71,17 @@ async def save(
     for (gone,) in old:
         (folder / gone).unlink(missing_ok=True)
     return path
+
+
+async def exists(conn: Conn, *, stage: str, asset_class: str, shard: str) -> bool:
+    """Say whether there is a checkpoint of this version's state, readable or not."""
+    rows = await fetch(
+        conn,
+        "SELECT EXISTS (SELECT FROM checkpoints WHERE stage = %s AND asset_class = %s AND shard = %s "
+        "AND coalesce((position ->> 'version')::int, 1) = %s)",
+        (stage, asset_class, shard, STATE_VERSION),
+    )
+    return bool(rows[0][0])
 
 
 async def load(conn: Conn, folder: Path, *, stage: str, asset_class: str, shard: str) -> Checkpoint | None:
@@ -139,12 +150,16 @@ def read_blob(path: Path) -> dict[str, NDArray[Any]]:
         raise BlobError(f"expected a whole checkpoint in {path.name}, was: {e}") from e
 
 
-async def sweep(conn: Conn, folder: Path) -> int:
+async def sweep(dsn: str, folder: Path) -> int:
     """Delete blobs without a pointer (a crash between the two writes leaves one); give their number.
 
     Call it before any stage of this folder saves.
     """
-    known = {str(name) for (name,) in await fetch(conn, "SELECT path FROM checkpoints")}
+    conn = await connect(dsn, "sweep")
+    try:
+        known = {str(name) for (name,) in await fetch(conn, "SELECT path FROM checkpoints")}
+    finally:
+        await conn.close()
     return await asyncio.to_thread(_sweep, folder, known)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from features.market.types import AssetClass, Hole
 from ray_apps.store.connect import Conn, Ns, fetch, ns
 
 
@@ -78,3 +79,14 @@ async def heard_of(conn: Conn, asset_class: str) -> int:
     """Give when the feed of a class last reported, UTC ns; 0 where it never did."""
     rows = await fetch(conn, "SELECT updated_at FROM feeds WHERE asset_class = %s", (asset_class,))
     return int(rows[0][0]) if rows else 0
+
+
+async def holes_since(conn: Conn, asset_class: AssetClass, since: int) -> list[Hole]:
+    """Give the recorded holes that end at `since` or later and were not filled, in time order."""
+    rows = await fetch(
+        conn,
+        "SELECT reason, from_ts, to_ts, bar_s FROM gaps WHERE asset_class = %s AND to_ts >= %s AND NOT is_filled "
+        "ORDER BY to_ts",
+        (asset_class.value, Ns(since)),
+    )
+    return [Hole(cause, from_ns, to_ns, bar_s=bar_s) for cause, from_ns, to_ns, bar_s in rows]

@@ -10,7 +10,7 @@ from psycopg import errors
 
 from features.market.bars import BarColumns
 from features.market.types import I64, AssetClass, Bool
-from ray_apps.store import backfills, partitions, series
+from ray_apps.store import backfills, partitions, rollup, series
 from ray_apps.store import bars as bar_sql
 from ray_apps.store.backfills import Covered, Span
 from ray_apps.store.connect import Conn, Ns, connect, fetch, unavailable
@@ -70,12 +70,11 @@ class HistoryWriter:
         """
         try:
             with unavailable("store history"):
-                async with asyncio.timeout(WRITE_TIMEOUT_S):
-                    try:
-                        return await self._write(stretches, settled_ns)
-                    except errors.CheckViolation:  # retention dropped a day that is written again
-                        self._days.clear()
-                        return await self._write(stretches, settled_ns)
+                try:
+                    return await self._write(stretches, settled_ns)
+                except errors.CheckViolation:  # retention dropped a day that is written again
+                    self._days.clear()
+                    return await self._write(stretches, settled_ns)
         except BaseException:
             await self.close()
             raise
@@ -104,8 +103,9 @@ class HistoryWriter:
             await partitions.ensure(conn, days)
             self._days |= days
         is_settled = rows.ts < settled_ns
-        done = await self._settled(conn, rows.take(is_settled), [_until(s, settled_ns) for s in stretches])
-        added = await self._open(conn, rows.take(~is_settled))
+        async with asyncio.timeout(WRITE_TIMEOUT_S):
+            done = await self._settled(conn, rows.take(is_settled), [_until(s, settled_ns) for s in stretches])
+            added = await self._open(conn, rows.take(~is_settled))
         return [_written(len(s.bars), i, done, added) for s, i in zip(stretches, ids, strict=True)]
 
     async def _slots_of(self, conn: Conn, wanted: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
@@ -121,6 +121,7 @@ class HistoryWriter:
             for part, are_new in await _by_novelty(conn, rows):
                 merged = await bar_sql.merge(conn, part, are_new)
                 done = bar_sql.Merged(_sum(done.new, merged.new), _sum(done.revised, merged.revised))
+            await rollup.note(conn, partitions.days_of(rows.ts))
             await backfills.cover(conn, self._class, [c for c in covered if c.span.from_ns < c.span.to_ns])
         return done
 
@@ -129,6 +130,7 @@ class HistoryWriter:
             return {}
         async with conn.transaction():
             await conn.execute(GIVE_WAY)
+            await rollup.note(conn, partitions.days_of(rows.ts))
             return await bar_sql.add(conn, rows)
 
 

@@ -20,6 +20,7 @@ import zstandard
 from numpy.typing import NDArray
 
 from features.decisions.config import DetectionConfig
+from features.market.readers import Form
 from features.market.types import COLUMNS, DTYPES, AssetClass, BarBatch
 from ray_apps.store.errors import StoreError
 
@@ -62,12 +63,18 @@ class Head(msgspec.Struct, frozen=True, array_like=True, tag="head"):
 
 
 class FrameRecord(msgspec.Struct, frozen=True, array_like=True, tag="frame"):
-    """A frame as parsed: when it was received, and the feed's clock then, UTC ns; `kind` says who speaks."""
+    """A frame as parsed: when it was received, and the feed's clock then, UTC ns; `form` names its reader."""
 
     recv_ns: int
     now_ns: int
-    kind: str
+    form: Form
     data: bytes
+
+
+class SeriesRecord(msgspec.Struct, frozen=True, array_like=True, tag="series"):
+    """Series (symbol, bar length) that another process numbered, next in the order of slots."""
+
+    series: list[tuple[str, int]]
 
 
 class TakenRecord(msgspec.Struct, frozen=True, array_like=True, tag="taken"):
@@ -117,7 +124,7 @@ class ScoredRecord(msgspec.Struct, frozen=True, array_like=True, tag="scored"):
     at_ns: int
 
 
-Record = FrameRecord | TakenRecord | BarsRecord | HoleRecord | CloseRecord | ConfigRecord | ScoredRecord
+Record = FrameRecord | SeriesRecord | TakenRecord | BarsRecord | HoleRecord | CloseRecord | ConfigRecord | ScoredRecord
 _RECORDS = msgspec.msgpack.Decoder(Record)
 _HEAD = msgspec.msgpack.Decoder(Head)
 

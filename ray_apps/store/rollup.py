@@ -1,11 +1,16 @@
 """Roll stored bars up to 5 minutes and 1 hour."""
 
+from collections.abc import Collection
+
 from features.market.types import NS_PER_S
-from ray_apps.store.connect import Conn, Ns
+from ray_apps.store.connect import Conn, Ns, fetch
 
 # ruff: noqa: S608 (statements are put together from constants of this package only)
 
 HOUR_NS = 3600 * NS_PER_S
+DAY_NS = 24 * HOUR_NS
+NOTE = "INSERT INTO unrolled_days SELECT unnest(%s::int[]) ON CONFLICT (day) DO UPDATE SET day = excluded.day"
+TAKE = "DELETE FROM unrolled_days WHERE day = (SELECT min(day) FROM unrolled_days) RETURNING day"
 
 FOLD = """
     (array_agg(b.open ORDER BY b.ts))[1], max(b.high), min(b.low), (array_agg(b.close ORDER BY b.ts DESC))[1],
@@ -35,6 +40,26 @@ def _statement(table: str, source: str, width: str, only: str = "") -> bytes:
 
 FIVE_MINUTES = _statement("bars_5m", "bars", "5 minutes", f"AND b.series_id IN ({SOURCE.replace('%', '%%')})")
 ONE_HOUR = _statement("bars_1h", "bars_5m", "1 hour")
+
+
+async def note(conn: Conn, days: Collection[int]) -> None:
+    """Note days (since 1970) that bars of the past were written to, in the transaction that writes them.
+
+    Who rolls such a day up waits for that transaction, and sees its bars.
+    """
+    await conn.execute(NOTE, (sorted(days),))
+
+
+async def rollup_noted(conn: Conn, most: int) -> int:
+    """Roll up noted days, the oldest first, at most so many; give how many it were."""
+    for done in range(most):
+        async with conn.transaction():
+            row = await fetch(conn, TAKE)
+            if not row:
+                return done
+            start = int(row[0][0]) * DAY_NS
+            await rollup(conn, start, start + DAY_NS)
+    return most
 
 
 async def rollup(conn: Conn, from_ts: int, to_ts: int) -> tuple[int, int]:

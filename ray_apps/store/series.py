@@ -75,8 +75,8 @@ async def _insert(conn: Conn, asset_class: AssetClass, series: Sequence[tuple[in
         raise SlotTakenError(f"expected every slot to keep its series, was stored with {wrong}")
 
 
-async def load(conn: Conn, asset_class: AssetClass) -> list[Series]:
-    """Give the series of a class in the order of their slots, to start a SlotTable from.
+async def load(conn: Conn, asset_class: AssetClass, first: int = 0) -> list[Series]:
+    """Give the series of a class from slot `first` on in the order of their slots, for a SlotTable.
 
     Raises
     ------
@@ -85,10 +85,10 @@ async def load(conn: Conn, asset_class: AssetClass) -> list[Series]:
     """
     rows = await fetch(
         conn,
-        "SELECT slot, symbol, bar_s FROM series WHERE asset_class = %s ORDER BY slot",
-        (asset_class.value,),
+        "SELECT slot, symbol, bar_s FROM series WHERE asset_class = %s AND slot >= %s ORDER BY slot",
+        (asset_class.value, first),
     )
-    for expected, (slot, _, _) in enumerate(rows):
+    for expected, (slot, _, _) in enumerate(rows, first):
         if slot != expected:
             raise StoreError(f"expected slot {expected} of {asset_class} next, was {slot}")
     return [Series(asset_class, symbol, bar_s) for _, symbol, bar_s in rows]

@@ -163,12 +163,12 @@ def test_a_feed_that_dies_is_taken_over_by_the_spare_and_its_hole_is_recorded(
             plan, shards = plans(AssetClass.STOCKS, ws, dsn, tmp_path, warm=WARM, holder="one")
             other, same = plans(AssetClass.STOCKS, ws, dsn, tmp_path, warm=WARM, holder="two")
             async with live(plan, shards) as first:
-                await eventually(lambda: first.service.n_bars > 100, 60)
+                await eventually(lambda: first.service.tail.n_bars > 100, 60)
                 async with live(other, same) as second:
                     await asyncio.sleep(1.0)
                     assert second.service.status == "spare"
                     first.task.cancel()  # dies without giving the lease back
-                    await eventually(lambda: second.service.n_bars > 100, 60)
+                    await eventually(lambda: second.service.tail.n_bars > 100, 60)
                     assert second.service._lease.epoch is not None
                     await eventually(lambda: query(dsn, "SELECT count(*) FROM gaps")[0][0], 30)
 

@@ -1,6 +1,8 @@
 """A recording replayed gives what was called live, bit for bit: on a day on which everything goes wrong."""
 
 import asyncio
+import csv
+import json
 from itertools import count
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 
 from features.decisions.config import DetectionConfig, DetectorRule
 from features.market.types import F64, NS_PER_S, AssetClass
+from ray_apps.cli import run
 from ray_apps.ingest.journal import RecordingPlan
 from ray_apps.ingest.plan import WarmPlan
 from ray_apps.metrics import MetricSet
@@ -17,6 +20,7 @@ from ray_apps.scoring.shadow import Shadow
 from ray_apps.simulator.config import SimulatorConfig
 from ray_apps.simulator.faults import Faults
 from ray_apps.simulator.server import simulator
+from ray_apps.store import recording
 from ray_apps.store.migrate import migrate
 from tests.support.eventually import eventually
 from tests.support.live import live, plans
@@ -97,14 +101,14 @@ def told(line: AnomalyLine) -> tuple[object, ...]:
 
 @pytest.mark.parametrize(("n_shards", "segment_mib"), [(1, 256), (3, 0)])
 def test_a_bad_day_replayed_gives_the_same_ids_scores_and_states(
-    blank_dsn: str, tmp_path: Path, n_shards: int, segment_mib: int
+    blank_dsn: str, tmp_path: Path, capsys, n_shards: int, segment_mib: int
 ) -> None:
     migrate(blank_dsn)
     plan = RecordingPlan(tmp_path / "tape", segment_mib)
     watch(blank_dsn, tmp_path, plan, n_shards)
     found, summary = replayed(plan.folder)
     assert {i: told(line) for i, line in found.items()} == stored(blank_dsn)
-    assert len(found) > 40
+    assert len(found) > 25
     assert {"amended", "confirmed"} <= {line.state for line in found.values()}
     assert summary.holes["reconnect"] >= 2
     assert summary.windows >= MINUTES - 5
@@ -112,3 +116,35 @@ def test_a_bad_day_replayed_gives_the_same_ids_scores_and_states(
     assert not summary.notes
     assert summary.shadow[f"{MODEL.name} timeout"] >= 1
     assert summary.shadow[f"{MODEL.name} scored"] >= 10
+    assert_the_command_tells(found, summary, plan.folder, tmp_path, capsys)
+
+
+def assert_the_command_tells(
+    found: dict[str, AnomalyLine], summary: RecordingSummary, folder: Path, tmp_path: Path, capsys
+) -> None:
+    """Say that `tapewatch replay RECORDING` writes the same anomalies and tells what was recorded."""
+    out = tmp_path / "found.csv"
+    assert run(["replay", str(folder), "--out", str(out), "--json", "--speed-report"]) == 0
+    printed, warned = capsys.readouterr()
+    told = json.loads(printed)
+    (one,) = told["recordings"]
+    rows = list(csv.DictReader(out.read_text().splitlines()))
+    assert {r["id"]: (r["kind"], float(r["score"]), r["state"]) for r in rows} == {
+        i: (line.kind, line.score, line.state) for i, line in found.items()
+    }
+    assert (one["segments"], one["frames"], one["windows"]) == (summary.segments, summary.frames, summary.windows)
+    assert one["holes"]["reconnect"] == summary.holes["reconnect"]
+    assert one["holes_filled"] == summary.holes["filled"]
+    assert one["shadow"] == dict(summary.shadow)
+    assert one["models"] == summary.models
+    assert sum(one["anomalies_by_state"].values()) == one["anomalies"] == len(found)
+    assert told["bars_per_s"] > 0
+    assert warned == ""
+    last = recording.segments(folder)[-1]
+    last.write_bytes(last.read_bytes()[:-3])
+    assert run(["replay", str(folder), "--asset", "stocks"]) == 0
+    printed, warned = capsys.readouterr()
+    assert warned.startswith(f"warning: stocks: {last.name}: dropped a torn tail after ")
+    assert len(warned.splitlines()) == 1
+    assert f"{summary.segments:,} segments, " in printed
+    assert f"{summary.holes['reconnect']} reconnect" in printed

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 import httpx
@@ -64,6 +65,18 @@ def join_ray_without_token(sockets: list[tuple[str, int, str]]) -> str:
     return done.stdout + done.stderr
 
 
+def push_a_bar(base: str) -> None:
+    """Bars of any source go to the running feed."""
+    (newest,) = httpx.get(f"{base}/v1/bars", params={"symbol": "stocks:AAPL", "limit": 1}, timeout=10).json()["items"]
+    t = int(datetime.fromisoformat(newest["ts"]).timestamp() * 1_000)
+    row = {"symbol": "OURS", "t": t, "o": 5, "h": 5, "l": 5, "c": 5, "v": 9, "n": 3}
+    answer = httpx.post(f"{base}/v1/bars", json={"asset_class": "stocks", "bars": [row, {}]}, timeout=10)
+    assert (answer.status_code, answer.json()["accepted"]) == (202, 1)
+    eventually_sync(lambda: httpx.get(f"{base}/v1/symbols/OURS", timeout=10).status_code == 200, 30)
+    absent = httpx.post(f"{base}/v1/bars", json={"asset_class": "futures", "bars": [row]}, timeout=10)
+    assert absent.status_code == 404
+
+
 def test_one_command_shows_the_tape_and_its_anomaly_and_a_second_run_goes_on(tmp_path: Path) -> None:
     port = free_port()
     with up(tmp_path, *ARGS, str(port)) as first:
@@ -84,6 +97,7 @@ def test_one_command_shows_the_tape_and_its_anomaly_and_a_second_run_goes_on(tmp
             .headers["content-type"]
             .startswith("application/problem+json")
         )
+        push_a_bar(base)
         sockets = listening(first)
         ours = [x for x in sockets if not is_ray(x[2]) or x[1] == port]
         assert port in {number for _, number, _ in ours}

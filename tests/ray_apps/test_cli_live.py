@@ -17,9 +17,12 @@ from ray_apps.api.http import create_app
 from ray_apps.cli import run
 from ray_apps.store import anomalies as table
 from ray_apps.store.connect import connect
+from ray_apps.store.migrate import migrate
 from tests.ray_apps.api.fakes import World, anomaly
 from tests.ray_apps.api.gateway import serving
 from tests.ray_apps.api.test_stream import events
+from tests.ray_apps.sinks.test_house import bring
+from tests.support.postgres import query
 
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).resolve().parents[2]
@@ -198,3 +201,35 @@ def test_check_and_simulate_speak_to_each_other(tapewatch, monkeypatch):
         finally:
             simulator.send_signal(signal.SIGINT)
     assert simulator.returncode in (0, 130)
+
+
+def test_dead_notifications_are_listed_and_sent_again(tapewatch, blank_dsn: str, monkeypatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", blank_dsn)
+    migrate(blank_dsn)
+    assert tapewatch("outbox", "dead") == (0, "none\n", "")
+    query(
+        blank_dsn,
+        "INSERT INTO outbox (sink, topic, key, payload, attempts, last_error, dead_at) "
+        "SELECT 'webhook', 'anomaly', 'k' || i, '{}', 8, 'expected status 2xx, was 500', now() "
+        "FROM generate_series(1, 3) i",
+    )
+    code, out, _ = tapewatch("outbox", "dead", "--sink", "webhook", "--json")
+    letters = json.loads(out)
+    assert (code, [x["key"] for x in letters], letters[0]["tries"]) == (0, ["k3", "k2", "k1"], 8)
+    assert "8 tries: expected status 2xx, was 500" in tapewatch("outbox", "dead")[1]
+    assert tapewatch("outbox", "dead", "--sink", "redis")[1] == "none\n"
+    first = str(letters[0]["id"])
+    assert tapewatch("outbox", "resend", "--sink", "webhook", first) == (0, "1 will be sent again\n", "")
+    code, _, err = tapewatch("outbox", "resend", "--sink", "webhook", first)
+    assert (code, err) == (2, "error: expected ids of dead notifications of webhook, was 1 that are not\n")
+    assert json.loads(tapewatch("outbox", "resend", "--sink", "webhook", "--json")[1]) == {"resent": 2}
+    assert tapewatch("outbox", "dead")[1] == "none\n"
+
+
+def test_old_days_are_dropped_by_hand(tapewatch, blank_dsn: str, monkeypatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", blank_dsn)
+    migrate(blank_dsn)
+    bring(blank_dsn, 3)
+    monkeypatch.setenv("TAPEWATCH_RETENTION_DAYS", "1")
+    assert tapewatch("db", "retention") == (0, "2 days dropped, 1 kept\n", "")
+    assert json.loads(tapewatch("db", "retention", "--json")[1]) == {"dropped": []}

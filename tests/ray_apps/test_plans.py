@@ -4,7 +4,7 @@ import pickle
 
 from features.market.types import AssetClass
 from ray_apps.ingest.tiers import Tier
-from ray_apps.plans import SIMULATOR_KEY, history_plan
+from ray_apps.plans import SIMULATOR_KEY, feed_plan, history_plan, pushed_feed, vendor_feed, why_not_watched
 from ray_apps.settings import load_settings
 
 DSN = "postgresql://me:hidden@127.0.0.1/x"
@@ -30,3 +30,24 @@ def test_the_simulators_past_is_asked_with_its_own_key():
 
 def test_without_a_key_there_is_no_past():
     assert history_plan(load_settings(environ={}), AssetClass.CRYPTO, DSN) is None
+
+
+def test_a_plan_without_a_stream_reads_listed_symbols_a_day_late():
+    environ = {"POLYGON_API_KEY": "hunter22", "TAPEWATCH_UNIVERSE__SYMBOLS__STOCKS": "[AAPL, MSFT]"}
+    settings = load_settings(environ=environ)
+    feed = vendor_feed(settings, AssetClass.STOCKS)
+    assert feed is not None
+    assert feed.is_daily
+    assert (feed.names, feed.form, feed.is_live) == (("AAPL", "MSFT"), "rows", False)
+    assert vendor_feed(settings, AssetClass.CRYPTO) is None  # all of it, at five calls a minute
+    assert "universe.symbols.crypto" in why_not_watched(AssetClass.CRYPTO)
+    plan = feed_plan(settings, feed, DSN, None, "trades")
+    assert (plan.tier, plan.host) == ("basic", "api.polygon.io")
+    assert plan.history is not None
+
+
+def test_pushed_bars_are_live_and_have_no_past():
+    feed = pushed_feed(load_settings(environ={"POLYGON_API_KEY": "hunter22"}), AssetClass.CRYPTO)
+    assert (feed.form, feed.is_live, feed.is_daily) == ("rows", True, False)
+    plan = feed_plan(load_settings(environ={"POLYGON_API_KEY": "hunter22"}), feed, DSN, None, "volume")
+    assert (plan.tier, plan.host, plan.history) == ("pushed", "", None)

@@ -17,7 +17,7 @@ from ray_apps.ingest.service import FeedService
 from ray_apps.scoring.shadow import Shadow
 from ray_apps.shards import recovery
 from ray_apps.shards.desk import DeskReport, DeskService
-from ray_apps.shards.messages import Ack, Message, Opened
+from ray_apps.shards.messages import Ack, Message, Opened, Peaks
 from ray_apps.shards.shard import ShardConfig, SymbolShard
 
 
@@ -35,9 +35,9 @@ class PlainShards:
         self._alive[shard] = True
         return self.shards[shard].applied_seq
 
-    async def warm(self, shard: int, block: BarBlock, ctx: Contexts, opened: tuple[Opened, ...]) -> None:
+    async def warm(self, shard: int, block: BarBlock, ctx: Contexts, opened: tuple[Opened, ...]) -> Peaks:
         self.shards[shard].open(opened)
-        self.shards[shard].warm(block, ctx)
+        return self.shards[shard].warm(block, ctx)
 
     async def warmed(self, shard: int, since_ns: int) -> int:
         await recovery.fold_stored(self.shards[shard], since_ns)
@@ -77,6 +77,7 @@ def plans(
     asset_class: AssetClass, ws: str, dsn: str, folder: Path, *, n_shards: int = 1, speed: float = 60.0,
     warm: WarmPlan | None = None, holder: str = "test", detection: DetectionConfig | None = None,
     key: str = "sim-advanced", recording: RecordingPlan | None = None, history: HistoryPlan | None = None,
+    warm_days: int = 7,
 ) -> tuple[FeedPlan, list[ShardConfig]]:  # fmt: skip
     """Give a feed's plan and its shards' configs."""
     chosen = detection or DetectionConfig()
@@ -97,6 +98,7 @@ def plans(
         warm,
         recording=recording,
         history=history,
+        warm_days=warm_days,
     )
     shard = ShardConfig(asset_class, 0, n_shards, 60, asset_class.activity, dsn, folder, chosen, {"test": "1"})
     return plan, [replace(shard, shard=i) for i in range(n_shards)]

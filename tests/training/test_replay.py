@@ -1,7 +1,6 @@
 """Replay: a folder gives what the Engine gives, in bounded blocks, as the CSV says; mistakes are one line each."""
 
 import csv
-import gzip
 import importlib.util
 import json
 import os
@@ -13,14 +12,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from features.block import BarBlock
 from features.decisions.anomalies import anomaly_id
 from features.decisions.config import DetectionConfig
 from features.engine import Engine
 from features.market.types import NS_PER_MS, AssetClass
 from ray_apps.cli import run
 from tests.support.builders import Run, Scene, block, gather, table
-from training.replay import CONFIRM_NS, AnomalyLine, ReplayPlan, Summary, load, replay
+from tests.support.folders import write
+from training.lines import CONFIRM_NS, AnomalyLine
+from training.replay import ReplayPlan, Summary, load, replay
 from training.spool import Spool
 
 pytestmark = pytest.mark.thorough
@@ -33,23 +33,6 @@ HEADER = "id,symbol,ts,available_ts,kind,score,p_value,rate,severity,episode_id,
 CRYPTO = Scene(AssetClass.CRYPTO, n_windows=200)
 STOCKS = Scene(AssetClass.STOCKS, n_windows=200)
 FIVE_SECONDS = Scene(AssetClass.CRYPTO, 5, n_windows=70, missing=0.3)
-
-
-def write(folder: Path, b: BarBlock, columns: str = "t,o,h,l,c,v,n") -> Path:
-    """Write a block as a folder of S0.csv.gz, S1.csv, ... whose numbers round-trip."""
-    folder.mkdir(exist_ok=True)
-    arrays = {"o": b.open, "h": b.high, "l": b.low, "c": b.close, "v": b.volume, "n": b.trades}
-    for j in range(b.shape[1]):
-        lines = [columns]
-        for i in np.flatnonzero(np.isfinite(b.close[:, j])):
-            values = {"t": int(b.ts[i, j]) // NS_PER_MS, **{k: float(a[i, j]) for k, a in arrays.items()}}
-            lines.append(",".join(repr(values[name]) for name in columns.split(",")))
-        text = "\n".join(lines) + "\n"
-        if j % 2:
-            (folder / f"S{j}.csv").write_text(text)
-        else:
-            (folder / f"S{j}.csv.gz").write_bytes(gzip.compress(text.encode()))
-    return folder
 
 
 def found_in(folder: Path, asset_class: AssetClass, bar_s: int | None = None) -> tuple[list[AnomalyLine], Summary]:

@@ -1,151 +1,97 @@
-"""`tapewatch replay`: a folder of bars through the Engine, and what is abnormal in it as CSV."""
+"""`tapewatch replay`: bars through the Engine once more, and what is abnormal in them as CSV."""
 
 from __future__ import annotations
 
-import csv
-import dataclasses
-import json as jsonlib
-import math
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from ray_apps.errors import UsageError, UserError
+from ray_apps.errors import UsageError
+from training.commands import replay_folder, replay_recording, replay_store
+from training.commands.asked import Asked
+from training.commands.common import World
 
-if TYPE_CHECKING:
-    from training.lines import AnomalyLine
-    from training.replay import ReplayPlan, Summary
-
-BAR = re.compile(r"([1-9]\d{0,4})(s|m|h)")
-UNITS = {"s": 1, "m": 60, "h": 3600}
+OF_STORE = ("from", "to", "symbols", "warm-days", "activity", "data-dir")
+"""The options that only mean something of the database."""
+OF_SETTINGS = ("bar", "config", "diff")
+"""The options of which a recording carries its own."""
 
 
 def replay(
+    ctx: typer.Context,
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="One NAME.csv.gz, .csv or .parquet per series: t,o,h,l,c,v[,vw,n].")
-    ],
-    asset: Annotated[str, typer.Option(help="Asset class of the folder, such as stocks or crypto.")],
+        Path | None,
+        typer.Argument(
+            metavar="DIR",
+            help="A folder of bars, one NAME.csv.gz, .csv or .parquet per series: t,o,h,l,c,v[,vw,n]; or a recording "
+            "of `up --record`. Without it: what is stored in the database.",
+        ),
+    ] = None,
+    asset: Annotated[
+        str | None, typer.Option(help="Asset class, such as stocks or crypto; of a recording: only this one.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="CSV file the anomalies go to; without it only counts are.")] = None,
-    bar: Annotated[str | None, typer.Option(help="Bring the bars to this length first: 5s, 1m, 5m, 1h.")] = None,
+    bar: Annotated[
+        str | None, typer.Option(help="Of a folder: bring the bars to this length first: 5s, 1m, 5m, 1h.")
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option("--config", help="YAML file; else TAPEWATCH_CONFIG, else tapewatch.yaml in the data folder."),
     ] = None,
+    diff: Annotated[
+        bool, typer.Option("--diff", help="Say what --config would call otherwise than the settings in force, and why.")
+    ] = False,
+    from_: Annotated[
+        str | None, typer.Option("--from", help="Judge stored bars from here: ISO 8601, or a span before now: 90m, 7d.")
+    ] = None,
+    to: Annotated[str | None, typer.Option(help="Stored bars before this instant; else up to the newest.")] = None,
+    symbols: Annotated[
+        str | None, typer.Option(help="Only these, as AAPL,MSFT, held against what was kept of their market.")
+    ] = None,
+    warm_days: Annotated[
+        float | None,
+        typer.Option(min=0, max=3_650, help="Days before --from that are folded, and of which nothing is called. [7]"),
+    ] = None,
+    activity: Annotated[
+        str | None, typer.Option(help="Column that says how busy a bar was: trades, volume; else the live feed's.")
+    ] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option("--data-dir", help="Data folder; else TAPEWATCH_DATA_DIR, else XDG_DATA_HOME/tapewatch."),
+    ] = None,
     speed_report: Annotated[bool, typer.Option("--speed-report", help="Print bars a second.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
 ) -> None:
-    """Fold a folder of bars, one market on one clock, as if it came live, and write what is abnormal.
+    """Fold bars once more as if they came live, and write what is abnormal: of a folder, a recording or the database.
+
+    A folder is one market on one clock. A recording gives what was called live, bit for bit, with the settings it
+    carries. The database gives its stored bars as if perfectly received; bars refused for false prices are not stored.
 
     Example: tapewatch replay bars/ --asset crypto --out anomalies.csv --bar 5s
-    """
-    from ray_apps.settings import detection_config, load_settings
-    from training.replay import ReplayPlan
 
+    Example: tapewatch replay tape/ --json
+
+    Example: tapewatch replay --asset stocks --from 2026-11-01 --to 2026-11-03 --symbols AAPL,MSFT
+
+    Example: tapewatch replay --asset stocks --from 7d --config other.yaml --diff
+    """
+    asked = Asked(folder, asset, out, bar, config, diff, from_, to, symbols, warm_days, activity, data_dir,
+                  speed_report, json)  # fmt: skip
+    world: World = ctx.obj
     if out and not out.absolute().parent.is_dir():
         raise UsageError(f"--out: expected a file in a folder that exists, was {out}")
-    asset_class = _asset_class(asset)
-    plan = ReplayPlan(
-        folder=folder,
-        asset_class=asset_class,
-        detection=detection_config(load_settings(config, {}), asset_class),
-        bar_s=_seconds(bar),
-        spool=out.absolute().parent if out else None,
-    )
-    try:
-        summary = _run(plan, out, speed_report)
-    except OSError as e:
-        raise UserError(f"expected room for the bars and the anomalies, was: {e.strerror or e}") from e
-    if json:
-        typer.echo(jsonlib.dumps(_as_json(summary, speed_report), allow_nan=False))
+    if diff and config is None:
+        raise UsageError("--diff: expected --config FILE with the other settings, was none")
+    if diff and (out or speed_report):
+        raise UsageError("--diff: expected neither --out nor --speed-report: it prints what differs (--json: all)")
+    if folder is None:
+        asked.refuse("without DIR: the database's bars have their length", "bar")
+        replay_store.run(asked, world)
+    elif replay_recording.is_one(folder):
+        asked.refuse("with a recording: it carries its settings", *OF_SETTINGS)
+        asked.refuse("with DIR: the database is replayed without it", *OF_STORE)
+        replay_recording.run(asked)
     else:
-        typer.echo("\n".join(_told(summary, out, speed_report)))
-
-
-def _asset_class(name: str) -> Any:
-    from features.market.types import AssetClass
-
-    if name not in list(AssetClass):
-        raise UsageError(f"--asset: expected one of {', '.join(AssetClass)}, was {name!r}")
-    return AssetClass(name)
-
-
-def _seconds(bar: str | None) -> int | None:
-    if bar is None:
-        return None
-    found = BAR.fullmatch(bar)
-    seconds = int(found[1]) * UNITS[found[2]] if found else 0
-    if not 0 < seconds <= 86_400:
-        raise UsageError(f"--bar: expected a length such as 5s, 1m, 5m or 1h, was {bar!r}")
-    return seconds
-
-
-def _run(plan: ReplayPlan, out: Path | None, speed_report: bool) -> Summary:
-    from features.warm import warm
-    from training.replay import replay
-
-    if speed_report:  # compiling is no part of the speed
-        warm(plan.asset_class, plan.bar_s or 60)
-    with _writer(out) as write:
-        return replay(plan, write, lambda fault: typer.echo(f"warning: {fault}", err=True))
-
-
-@contextmanager
-def _writer(out: Path | None) -> Iterator[Any]:
-    """Give what writes one anomaly; the file is there once all of it is."""
-    if out is None:
-        yield lambda line: None
-        return
-    from training.lines import AnomalyLine
-
-    part = out.with_name(f".{out.name}.part")
-    try:
-        with part.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(AnomalyLine._fields)
-            yield lambda line: writer.writerow(_cells(line))
-        part.replace(out)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _cells(line: AnomalyLine) -> list[str]:
-    return [("" if math.isnan(v) else repr(v)) if isinstance(v, float) else str(v) for v in line]
-
-
-def _as_json(summary: Summary, speed_report: bool) -> dict[str, Any]:
-    told = dataclasses.asdict(summary)
-    if speed_report:
-        told |= {"engine_bars_per_s": summary.engine_bars_per_s, "bars_per_s": summary.bars_per_s}
-    else:
-        del told["engine_s"], told["total_s"]
-    return told
-
-
-def _told(s: Summary, out: Path | None, speed_report: bool) -> list[str]:
-    """Give the summary in lines for a person."""
-    read = ", ".join(map(str, s.file_bar_s))
-    joined = "" if s.file_bar_s == [s.bar_s] else f" (the files' own: {read} s)"
-    first, last = (
-        datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S") for ms in (s.first_ts, s.last_ts)
-    )
-    activity = "trade count (n in every file)" if s.activity == "trades" else "log volume (no n in every file)"
-    kinds = ", ".join(f"{kind} {n}" for kind, n in s.episodes_by_kind.items()) or "none"
-    lines = [
-        f"series       {s.series} of {s.asset_class}" + (f", {s.n_bad_files} files left out" if s.n_bad_files else ""),
-        f"bar length   {s.bar_s} s{joined}",
-        f"activity     {activity}",
-        f"bars         {s.bars:,}, {first} to {last} UTC, {s.symbol_days:,} symbol-days",
-        f"dropped      {s.n_silent:,} rows without volume, {s.n_refused:,} bad rows",
-        f"anomalies    {s.anomalies:,}" + (f" in {out}" if out else ""),
-        f"episodes     {kinds}",
-        f"own          {s.own_episodes:,} episodes, {s.own_episodes_per_symbol_day:.3f} per symbol-day; "
-        f"the market's {s.market_episodes:,}",
-    ]
-    if speed_report:
-        lines.append(f"speed        {s.engine_bars_per_s:,.0f} bars/s in the Engine, {s.bars_per_s:,.0f} with reading")
-    return lines
+        asked.refuse("with DIR: the database is replayed without it", *OF_STORE)
+        replay_folder.run(asked)

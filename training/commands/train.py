@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ray_apps.errors import UsageError, UserError
+from training.commands.common import asset_class_of
 
 if TYPE_CHECKING:
     from features.detectors.isolation_forest import IsolationForest
@@ -46,7 +47,7 @@ def forest(
 
     if not out.absolute().parent.is_dir():
         raise UsageError(f"--out: expected a file in a folder that exists, was {out}")
-    made = _fit(_asset_class(asset), source, symbols, days, ForestPlan(trees, samples, seed), _instant(created_at))
+    made = _fit(asset_class_of(asset), source, symbols, days, ForestPlan(trees, samples, seed), _instant(created_at))
     data = dump(made)
     part = out.with_name(f".{out.name}.part")
     try:
@@ -76,14 +77,6 @@ def _fit(
         for fault in loaded.faults:
             typer.echo(f"warning: {fault}", err=True)
         return fit_forest(dataset.folder(asset_class, loaded), plan, created_ns)
-
-
-def _asset_class(name: str) -> AssetClass:
-    from features.market.types import AssetClass
-
-    if name not in list(AssetClass):
-        raise UsageError(f"--asset: expected one of {', '.join(AssetClass)}, was {name!r}")
-    return AssetClass(name)
 
 
 def _instant(text: str | None) -> int | None:

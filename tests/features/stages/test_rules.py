@@ -59,3 +59,12 @@ def test_the_classic_switch_calls_every_spike_at_the_ratio() -> None:
     spike = quiet(volume=100.0 * 5)
     assert "volume_spike" in kinds(spike, volume_classic=True)
     assert "volume_spike" not in kinds(quiet(volume=100.0), volume_classic=True)
+
+
+def test_the_classic_switch_does_not_mind_the_days_factor() -> None:
+    table = SlotTable(AssetClass.STOCKS)
+    table.slot("AAPL", 60)
+    engine = Engine(table, 60, "volume", DetectionConfig(volume_classic=True))
+    engine.symbols.primary.learn_scale(0, 50.0)
+    found = [KINDS[k] for part in engine.fold(quiet(volume=100.0 * 5)) for k in part.anomalies.kind]
+    assert "volume_spike" in found

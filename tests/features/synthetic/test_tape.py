@@ -103,6 +103,17 @@ def test_bars_do_not_depend_on_what_was_asked_before(asset_class: AssetClass) ->
     same(whole.take(slice(None), columns), used.block(start, 40, columns))
 
 
+@pytest.mark.parametrize("asset_class", CLASSES)
+def test_a_symbols_long_history_is_made_without_the_others(asset_class: AssetClass) -> None:
+    fresh, used = (Tape(TapeConfig(asset_class, 40)) for _ in range(2))
+    start, n, columns = (DAY * 1440 + 1_003) * MINUTE_NS, 1_000, np.array([39, 2])
+    whole = used.block(start, n).take(slice(None), columns)
+    assert whole.present.any()
+    same(whole, fresh.block(start, n, columns))
+    # Out of the group's own day too, where it is at hand.
+    same(whole, used.block(start, n, columns))
+
+
 def test_a_universe_is_the_head_of_a_larger_one() -> None:
     small, large = Tape(TapeConfig(AssetClass.CRYPTO, 30)), Tape(TapeConfig(AssetClass.CRYPTO, 300))
     start = (DAY * 1440 + 100) * MINUTE_NS

@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, fields, replace
 
 from features.decisions.anomalies import SEVERITIES
+from features.market.types import AssetClass
 from ray_apps.api.deps import Deps
 from ray_apps.api.stream import Event
 from ray_apps.config import HttpConfig
+from ray_apps.ingest.events import Admission
 from ray_apps.store.feeds import FeedRow, GapRow
 from ray_apps.store.filters import Cursor
 from ray_apps.store.reader import Page, StoredBar, SymbolRow
@@ -115,6 +117,8 @@ class World:
     parts: dict[str, str] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     readiness_takes_s: float = 0.0
+    admission: Admission | None = field(default_factory=Admission)
+    pushed: list[tuple[AssetClass, bytes]] = field(default_factory=list)
 
     def deps(self, **http) -> Deps:
         return Deps(
@@ -124,8 +128,13 @@ class World:
             listen=self._listen,
             readiness=self._readiness,
             metrics=self._metrics,
+            push=self._push,
             http=HttpConfig(**http),
         )
+
+    async def _push(self, asset_class, body):
+        self.pushed.append((asset_class, body))
+        return self.admission
 
     async def _waiting(self, keys):
         return [self.waits.get(symbol) for _, symbol, _ in keys]

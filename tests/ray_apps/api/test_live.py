@@ -64,10 +64,14 @@ async def no_metrics() -> str:
     return ""
 
 
+async def no_push(asset_class, body) -> None:
+    return None
+
+
 @asynccontextmanager
 async def gateway(dsn: str, redis_url: str | None):
     reader, cache = Reader(dsn), RedisCache(redis_url) if redis_url else None
-    deps = live_deps(reader, cache, redis_url, HttpConfig(), no_metrics)
+    deps = live_deps(reader, cache, redis_url, HttpConfig(), no_metrics, no_push)
     transport = httpx.ASGITransport(create_app(deps), raise_app_exceptions=False)
     try:
         async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:

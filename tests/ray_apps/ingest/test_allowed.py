@@ -34,15 +34,14 @@ async def using(made: HistoryPlan, body: Callable[[Calls], Awaitable[T]]) -> T:
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("configured", [Tier.BASIC, Tier.ADVANCED])
 @pytest.mark.parametrize(
-    ("key", "asset_class", "answer", "newest", "per_minute"),
+    ("configured", "key", "asset_class", "answer", "newest", "per_minute"),
     [
-        ("sim-advanced", STOCKS, "real-time", START, None),
-        ("sim-starter", STOCKS, "delayed", START - DELAY_NS, None),
-        ("sim-starter", CRYPTO, "real-time", START, None),
-        ("sim-basic", STOCKS, "end of day", instant("2026-09-15T04:00"), 5),
-        ("sim-basic", CRYPTO, "end of day", instant("2026-09-15T00:00"), 5),
+        (Tier.BASIC, "sim-advanced", STOCKS, "real-time", START, None),
+        (Tier.ADVANCED, "sim-starter", STOCKS, "delayed", START - DELAY_NS, None),
+        (Tier.BASIC, "sim-starter", CRYPTO, "real-time", START, None),
+        (Tier.ADVANCED, "sim-basic", STOCKS, "end of day", instant("2026-09-15T04:00"), 5),
+        (Tier.BASIC, "sim-basic", CRYPTO, "end of day", instant("2026-09-15T00:00"), 5),
     ],
 )
 def test_the_vendors_answer_counts_not_the_configured_tier(
@@ -166,6 +165,9 @@ def test_the_beginning_is_what_the_store_keeps() -> None:
     assert wanted.since(Asked(from_ns=end - 1), Kept(30), end) == end - 1
     with pytest.raises(UsageError, match=r"expected 2026-08-17 00:00 UTC or later.*30 days.*was 2026-08-16.*retention"):
         wanted.since(Asked(from_ns=instant("2026-08-16T23:59")), Kept(30), end)
+    assert wanted.since(Asked(), Kept(36_500), end) == instant("2018-06-30T00:00")
+    with pytest.raises(UsageError, match=r"expected 2018-06-30 00:00 UTC or later, for the store holds 3000 days, was"):
+        wanted.since(Asked(from_ns=instant("2018-06-29T00:00")), Kept(36_500), end)
     with pytest.raises(UsageError, match="expected before 2026-09-15 15:07 UTC"):
         wanted.since(Asked(from_ns=end), Kept(30), end)
 

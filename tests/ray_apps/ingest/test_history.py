@@ -27,7 +27,7 @@ from ray_apps.ingest.verdict import (
     OutsidePlanError,
     VendorAwayError,
 )
-from tests.ray_apps.simulator.client import START, Running, running
+from tests.ray_apps.simulator.client import START, Running, instant, running
 from tests.support.eventually import eventually
 from tests.support.http_server import ScriptedHttp, answer
 from tests.support.past import plan, walk, write_folder
@@ -134,6 +134,17 @@ def test_a_span_is_half_open_and_need_not_lie_on_windows() -> None:
     play(test)
 
 
+def test_days_begin_at_the_markets_midnight() -> None:
+    async def test(sim: Running, history: History) -> None:
+        pages = await collect(history, "AAPL", 86_400, instant("2026-10-26T00:00"), instant("2026-11-07T05:00"))
+        days = [instant(f"2026-10-{d}T04:00") for d in range(26, 31)]
+        days += [instant(f"2026-11-0{d}T05:00") for d in range(2, 7)]
+        assert [int(t) for page in pages for t in page.bars.ts] == days
+
+    start = instant("2026-11-10T15:00")
+    play(test, {"asset_class": AssetClass.STOCKS}, assets=(AssetClass.STOCKS,), start_ns=start)
+
+
 def test_an_unknown_symbol_has_no_bars() -> None:
     async def test(sim: Running, history: History) -> None:
         (page,) = await collect(history, "NOPE-USD", 60, START - HOUR, START)
@@ -190,8 +201,7 @@ def test_names_come_in_pages_without_the_vendors_links() -> None:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("body", ["json", "empty", "html"])
-@pytest.mark.parametrize("code", [500, 503, 429])
+@pytest.mark.parametrize(("code", "body"), [(500, "empty"), (502, "html"), (429, "json"), (429, "empty")])
 def test_a_bad_moment_is_waited_for(code: int, body: str) -> None:
     async def test(sim: Running, history: History) -> None:
         asking = asyncio.create_task(last_hour(history))

@@ -166,8 +166,8 @@ def test_frames_lost_before_the_first_bar_are_still_told() -> None:
 
 
 def test_a_config_that_cannot_be_is_refused() -> None:
-    with pytest.raises(ValueError, match="expected a ws:// or wss:// address, was 'http://x'"):
-        FeedConfig(AssetClass.STOCKS, "http://x", "k")
+    with pytest.raises(ValueError, match="expected a ws://, wss://, http:// or https:// address, was 'ftp://x'"):
+        FeedConfig(AssetClass.STOCKS, "ftp://x", "k")
     with pytest.raises(ValueError, match="expected at least one bar length"):
         FeedConfig(AssetClass.STOCKS, "ws://x", "k", bar_lengths=())
     with pytest.raises(ValueError, match="expected a crypto symbol"):

@@ -13,7 +13,7 @@ from features.stages.context import Contexts
 from ray_apps.shards.desk import CONFIRM_NS, DeskService
 from ray_apps.store.lease import Lease
 from ray_apps.store.migrate import migrate
-from ray_apps.store.rows import AnomalyRow
+from ray_apps.store.rows import CLASS_STRIDE, AnomalyRow
 from ray_apps.store.writer import ShardWriter
 from tests.support.postgres import query
 from tests.support.store import anomaly
@@ -31,15 +31,19 @@ def context(end: int) -> Contexts:
 class Place:
     """A class's lease, one writer and one desk on a real database."""
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(
+        self, dsn: str, asset_class: AssetClass = AssetClass.STOCKS, config: DetectionConfig | None = None
+    ) -> None:
         self.dsn = dsn
+        self.asset_class = asset_class
+        self.config = config or DetectionConfig()
         self.seq = 0
 
     async def __aenter__(self) -> "Place":
-        self.lease = Lease(self.dsn, "feed:stocks", "test")
+        self.lease = Lease(self.dsn, f"feed:{self.asset_class}", "test")
         self.epoch = await self.lease.wait(5.0) or 0
-        self.writer = ShardWriter(self.dsn, "shard:stocks:0", "feed:stocks")
-        self.desk = DeskService(AssetClass.STOCKS, self.dsn, DetectionConfig(), ("console",))
+        self.writer = ShardWriter(self.dsn, f"shard:{self.asset_class}:0", f"feed:{self.asset_class}")
+        self.desk = DeskService(self.asset_class, self.dsn, self.config, ("console",))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -53,6 +57,30 @@ class Place:
 
     async def settle(self, end: int) -> int:
         return len((await self.desk.settle(context(end), self.epoch)).notified)
+
+
+def test_the_days_cap_holds_over_all_classes(blank_dsn: str) -> None:
+    migrate(blank_dsn)
+    rows = [anomaly(i, symbol=f"S{i}", series_id=i) for i in range(3)]
+    end = max(r.available_at for r in rows)
+    capped = DetectionConfig(notifications_per_day=4)
+
+    async def told(asset_class: AssetClass) -> int:
+        place = Place(blank_dsn, asset_class, capped)
+        async with place:
+            for row in rows:
+                mine = {"asset_class": asset_class.value, "id": f"{row.id}-{asset_class}"}
+                await place.store(replace(row, available_at=end, series_id=series_id(asset_class, row), **mine))
+            return await place.settle(end)
+
+    async def scene() -> list[int]:
+        return await asyncio.gather(*(told(a) for a in (AssetClass.STOCKS, AssetClass.CRYPTO, AssetClass.FOREX)))
+
+    assert sorted(asyncio.run(scene())) == [0, 1, 3]
+
+
+def series_id(asset_class: AssetClass, row: AnomalyRow) -> int:
+    return list(AssetClass).index(asset_class) * CLASS_STRIDE + row.series_id
 
 
 def states(dsn: str) -> tuple[str, list[str]]:

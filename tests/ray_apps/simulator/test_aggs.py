@@ -1,4 +1,5 @@
 import asyncio
+from datetime import datetime
 
 import numpy as np
 import pytest
@@ -7,10 +8,11 @@ from features.market.types import AssetClass
 from features.synthetic.schedule import InjectedTape
 from features.synthetic.tape import Tape, TapeConfig
 from ray_apps.simulator import aggs
-from ray_apps.simulator.sources import SyntheticSource
+from ray_apps.simulator.synthetic import SyntheticSource
 from tests.ray_apps.simulator.client import instant
 
-STOCKS, CRYPTO = (SyntheticSource(InjectedTape(Tape(TapeConfig(c, 2)))) for c in (AssetClass.STOCKS, AssetClass.CRYPTO))
+SOURCES = {c: SyntheticSource(InjectedTape(Tape(TapeConfig(c, 2)))) for c in AssetClass}
+STOCKS, CRYPTO = SOURCES[AssetClass.STOCKS], SOURCES[AssetClass.CRYPTO]
 
 
 @pytest.mark.parametrize(
@@ -35,9 +37,22 @@ def test_windows_begin_where_the_vendors_do(
     assert aggs.next_window(STOCKS, found, multiplier, timespan) == instant(following)
 
 
-def test_crypto_days_begin_at_midnight_utc() -> None:
-    found = int(aggs.window_starts(CRYPTO, np.array([instant("2026-09-15T15:03")]), 1, "day")[0])
-    assert found == instant("2026-09-15T00:00")
+@pytest.mark.parametrize(
+    ("asset_class", "start", "end"),
+    [
+        (AssetClass.STOCKS, "2026-09-15T04:00", "2026-09-15T20:00"),
+        (AssetClass.OPTIONS, "2026-09-15T04:00", "2026-09-15T20:00"),
+        (AssetClass.INDICES, "2026-09-15T05:00", "2026-09-15T20:00"),  # midnight in Chicago
+        (AssetClass.CRYPTO, "2026-09-15T00:00", "2026-09-15T23:59:59.999"),
+        (AssetClass.FOREX, "2026-09-15T00:00", "2026-09-15T23:59:59.999"),
+        (AssetClass.FUTURES, "2026-09-14T22:00", "2026-09-15T21:00"),  # 17:00 in Chicago
+    ],
+)
+def test_days_begin_and_end_where_their_class_does(asset_class: AssetClass, start: str, end: str) -> None:
+    source = SOURCES[asset_class]
+    assert aggs.window_start(source, instant("2026-09-15T15:03"), 1, "day") == instant(start)
+    day = aggs.day_number(source, instant("2026-09-15T15:03"))
+    assert aggs.day_close(source, day) // 10**6 == round(datetime.fromisoformat(end + "+00:00").timestamp() * 1_000)
 
 
 def test_a_date_covers_its_whole_day() -> None:

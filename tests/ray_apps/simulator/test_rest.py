@@ -1,3 +1,5 @@
+import asyncio
+import time
 from collections import Counter
 from typing import Any
 
@@ -174,6 +176,50 @@ def test_a_basic_key_gets_five_calls_a_minute_and_class() -> None:
     play(test, assets=BOTH)
 
 
+def test_a_paid_key_gets_a_hundred_calls_a_second_unless_told() -> None:
+    async def test(sim: Running) -> None:
+        async def codes() -> Counter[int]:
+            answers = await asyncio.gather(*(sim.get("/v1/marketstatus/now") for _ in range(130)))
+            return Counter(answer.status_code for answer in answers)
+
+        # The calls may take longer than the second that is looked at.
+        assert 0 < (await codes())[429] <= 30
+        await sim.admin("faults", rest_calls_per_s=0)
+        assert await codes() == {200: 130}
+        await sim.admin("faults", rest_calls_per_s=5)
+        await asyncio.sleep(1.1)
+        assert (await codes())[200] >= 5
+        assert (await codes())[429] > 100
+
+    play(test)
+
+
+def test_a_burst_of_errors_ends() -> None:
+    async def test(sim: Running) -> None:
+        for _ in range(2):
+            await sim.admin("faults", rest_error=503, rest_error_burst=2)
+            codes = [(await sim.get("/v1/marketstatus/now")).status_code for _ in range(4)]
+            assert codes == [503, 503, 200, 200]
+
+    play(test)
+
+
+def test_calls_take_as_long_as_told() -> None:
+    async def test(sim: Running) -> None:
+        start = time.monotonic()
+        assert (await sim.get("/v1/marketstatus/now")).status_code == 200
+        assert time.monotonic() - start >= 0.3
+
+    play(test, faults={"rest_latency_s": 0.3})
+
+
+def test_a_delayed_plan_may_not_say_so() -> None:
+    async def test(sim: Running) -> None:
+        assert (await sim.get("/v2/aggs/ticker/AAPL/prev", "sim-starter")).json()["status"] == "OK"
+
+    play(test, assets=(AssetClass.STOCKS,), faults={"rest_delayed_status": False})
+
+
 def test_errors_come_as_told() -> None:
     async def test(sim: Running) -> None:
         path = "/v1/marketstatus/now"
@@ -209,37 +255,3 @@ def test_next_urls_go_astray_as_told() -> None:
         assert (await sim.get(httpx.URL(cycle).raw_path.decode())).json()["next_url"] == cycle
 
     play(test, assets=(AssetClass.STOCKS,))
-
-
-def test_market_status_follows_the_clock() -> None:
-    async def test(sim: Running) -> None:
-        for text, market in (
-            ("2026-09-15T15:00", "open"),
-            ("2026-09-15T20:05", "extended-hours"),
-            ("2026-09-15T12:00", "extended-hours"),
-            ("2026-09-16T01:00", "closed"),
-            ("2026-11-27T17:59", "open"),
-            ("2026-11-27T18:01", "extended-hours"),
-            ("2026-11-26T16:00", "closed"),
-        ):
-            await sim.admin("clock", now_ms=instant(text) // 10**6)
-            body = (await sim.get("/v1/marketstatus/now")).json()
-            assert body["market"] == market, text
-        holidays = (await sim.get("/v1/marketstatus/upcoming")).json()
-        assert {"2026-11-26", "2026-11-27", "2026-12-25"} <= {row["date"] for row in holidays}
-
-    play(test)
-
-
-def test_tickers_are_listed_by_market_and_page() -> None:
-    async def test(sim: Running) -> None:
-        found = await pages(sim, "/v3/reference/tickers", market="crypto", limit=20)
-        rows = [row for page in found for row in page["results"]]
-        assert len(rows) == 50
-        assert len({row["ticker"] for row in rows}) == 50
-        bitcoin = next(row for row in rows if row["ticker"] == "X:BTCUSD")
-        assert (bitcoin["base_currency_symbol"], bitcoin["currency_symbol"]) == ("BTC", "USD")
-        one = (await sim.get("/v3/reference/tickers/AAPL")).json()["results"]
-        assert (one["ticker"], one["market"]) == ("AAPL", "stocks")
-
-    play(test, assets=BOTH, symbols=50)

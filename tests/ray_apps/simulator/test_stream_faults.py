@@ -60,9 +60,48 @@ def test_connections_drop_every_so_often() -> None:
     play(test, faults={"drop_every_s": 0.2, "drop_mode": "1001"}, speed=1.0)
 
 
+def test_connections_drop_when_a_time_has_come() -> None:
+    async def test(sim: Running) -> None:
+        async with sim.subscribed() as stream:
+            code, before = await ending(stream)
+            assert code == 1011
+            newest = max(event["e"] for event in before if event["ev"] == "XA")
+            assert abs(newest - at) < 240_000
+        # Once is enough.
+        async with sim.subscribed() as stream:
+            await stream.bars(50)
+
+    at = START // 10**6 + 1_200_000
+    play(test, faults={"drop_at_ms": at, "drop_mode": "1011"}, speed=600.0)
+
+
+def test_pings_can_go_unanswered() -> None:
+    async def test(sim: Running) -> None:
+        async with sim.stream() as stream:
+            await stream.enter()
+            for is_deaf in (False, True, False):
+                await sim.admin("faults", ping_stop=is_deaf)
+                pong = await stream.socket.ping()
+                if is_deaf:
+                    with pytest.raises(TimeoutError):
+                        await asyncio.wait_for(pong, 0.5)
+                else:
+                    await asyncio.wait_for(pong, 5)
+            await sim.admin("faults", ping_stop=True)
+            await stream.ask("subscribe", "XA.*")
+            assert await stream.bars(5)
+
+    play(test)
+
+
 @pytest.mark.parametrize(
     ("fault", "state", "code"),
-    [("bad_key", "auth_failed", None), ("no_plan", "auth_failed", None), ("timeout", "auth_timeout", 1008)],
+    [
+        ("bad_key", "auth_failed", None),
+        ("no_plan", "auth_failed", None),
+        ("realtime_refused", "auth_failed", None),
+        ("timeout", "auth_timeout", 1008),
+    ],
 )
 def test_authentication_fails_as_told(fault: str, state: str, code: int | None) -> None:
     async def test(sim: Running) -> None:
@@ -138,6 +177,22 @@ def test_corrections_end_with_the_truth_of_rest() -> None:
     play(test, faults={"correction_fraction": 1.0})
 
 
+def test_a_correction_may_come_a_quarter_of_an_hour_late() -> None:
+    async def test(sim: Running) -> None:
+        async with sim.subscribed("XA.BTC-USD") as stream:
+            found = []
+            while not found or found[-1]["s"] != START // 10**6 or len({bar["s"] for bar in found}) < 10:
+                found += await minutes(stream, 1)
+        first, second = [bar for bar in found if bar["s"] == START // 10**6]
+        # The bar of this very minute's end may go out before or after it.
+        assert max(bar["e"] for bar in found) - first["e"] in (13 * 60_000, 14 * 60_000)
+        right = await truth(sim, second)
+        assert (second["v"], second["c"]) == (right["v"], right["c"])
+        assert first["v"] < right["v"]
+
+    play(test, faults={"correction_fraction": 1.0, "correction_s": 840.0})
+
+
 def test_late_and_out_of_order_bars_come_after_younger_ones() -> None:
     async def test(sim: Running) -> None:
         async with sim.subscribed() as stream:
@@ -191,7 +246,7 @@ def test_frames_hold_no_more_than_the_batch() -> None:
             sizes = [len(await stream.recv()) for _ in range(6)]
             assert max(sizes) == 7
 
-    play(test, symbols=20, batch=7)
+    play(test, symbols=20, faults={"batch": 7})
 
 
 def test_a_slow_consumer_is_told_and_cut() -> None:

@@ -13,7 +13,8 @@ from features.synthetic.schedule import InjectedTape
 from features.synthetic.tape import Tape, TapeConfig
 from ray_apps.simulator.delivery import deliveries
 from ray_apps.simulator.faults import Faults
-from ray_apps.simulator.sources import Bars, SyntheticSource
+from ray_apps.simulator.sources import Bars
+from ray_apps.simulator.synthetic import SyntheticSource
 from ray_apps.simulator.totals import Totals
 from ray_apps.simulator.wire import encode, frames
 from tests.ray_apps.simulator.client import START
@@ -99,6 +100,14 @@ def test_a_window_goes_out_as_fast_as_the_vendors(speed: float, seed: int) -> No
         assert delays.max() <= 5 + slack
 
 
+def test_without_jitter_a_window_goes_out_at_once() -> None:
+    bars, events = source_bars(600)
+    rng = np.random.default_rng(1)
+    sent = list(deliveries(bars, events, MINUTE, 1.0, Faults(jitter=False), rng))
+    assert [delay for delay, _ in sent] == [0]
+    assert sent[0][1].events == events
+
+
 def test_faults_change_what_goes_out() -> None:
     bars, events = source_bars(600)
 
@@ -114,3 +123,17 @@ def test_faults_change_what_goes_out() -> None:
     corrected = send(correction_fraction=1, correction_s=3)
     assert [event for delay, event in corrected if delay] == events
     assert all(event not in events for delay, event in corrected if not delay)
+
+
+def test_drift_keeps_events_readable() -> None:
+    bars, events = source_bars(20)
+    rng = np.random.default_rng(1)
+    ((_, batch),) = deliveries(bars, events, MINUTE, 0, Faults(field_drift=True, correction_fraction=0.0), rng)
+    found = msgspec.json.decode(b"[" + b",".join(batch.events) + b"]")
+    bars_found = [event for event in found if event["ev"] == "XA"]
+    assert len(bars_found) == len(events)
+    assert {event["ev"] for event in found} == {"XA", "ZZZ"}
+    assert any("zz_new_field" in event for event in bars_found)
+    assert any("e" not in event for event in bars_found)
+    assert any(event["s"] > 10**17 for event in bars_found)
+    assert any(b'"z":0.0' in event for event in batch.events)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import numpy as np
@@ -180,29 +181,25 @@ def test_a_late_word_of_history_keeps_what_was_folded(dsn: str) -> None:
 
 
 def test_beside_a_live_writer_nobody_is_stopped_and_nothing_doubled(dsn: str) -> None:
-    """Both write the same windows of the same series at once, the stream in no order of series."""
+    """Both write the same newest windows of the same series at once, the stream in no order of series."""
     names, n_minutes = [f"S{i}" for i in range(60)], 40
     rng = np.random.default_rng(3)
+    now, settled = [0], T0 + 20 * MINUTE
 
     async def stream(writer: ShardWriter) -> None:
         for m in range(n_minutes):
+            now[0] = m
             ids = rng.permutation(len(names)).tolist()
             nulls = rng.random(len(ids)) < 0.3
             made = bars(ids, m, close=m + 1.0)
             rows = {name: getattr(made, name) for name in made.__slots__}
             await writer.commit(epoch=1, seq=m, bars=[BarRows(**rows | {"vwap": np.where(nulls, np.nan, made.vwap)})])
 
-    async def past(writer: HistoryWriter) -> int:
-        n_again = 0
-        for first in range(0, n_minutes, 4):
-            stretches = [stretch(name, range(first, first + 4), close=5.0) for name in names]
-            while True:
-                try:
-                    await writer.write(stretches, T0 + (n_minutes - 6) * MINUTE)
-                    break
-                except StoreUnavailableError:
-                    n_again += 1
-        return n_again
+    async def past(writer: HistoryWriter) -> None:
+        while now[0] < n_minutes - 1:
+            minutes = range(max(0, now[0] - 1), min(now[0] + 3, n_minutes))
+            with suppress(StoreUnavailableError):  # it gave way
+                await writer.write([stretch(name, minutes, close=5.0) for name in names], settled)
 
     async def main() -> None:
         lease = Lease(dsn, "s", "me", 60)
@@ -216,9 +213,38 @@ def test_beside_a_live_writer_nobody_is_stopped_and_nothing_doubled(dsn: str) ->
 
     on(dsn, lambda c: series.allocate(c, STOCKS, [(name, 60) for name in names]))
     asyncio.run(main())
-    rows = query(dsn, "SELECT count(*), count(DISTINCT (series_id, ts)), bool_and(close IN (5, "
-                      "extract(epoch FROM ts - to_timestamp(%s)) / 60 + 1)) FROM bars", T0 // NS_PER_S)  # fmt: skip
-    assert rows == [(len(names) * n_minutes, len(names) * n_minutes, True)]
+    rows = query(
+        dsn, "SELECT count(*), count(DISTINCT (series_id, ts)), bool_and(close IN (5, minute + 1)), "
+        "bool_and(close = minute + 1 AND in_state) FILTER (WHERE minute >= 20) "
+        "FROM (SELECT *, extract(epoch FROM ts - to_timestamp(%s)) / 60 AS minute FROM bars) AS m", T0 // NS_PER_S,
+    )  # fmt: skip
+    assert rows == [(len(names) * n_minutes, len(names) * n_minutes, True, True)]
+
+
+def test_where_both_would_wait_for_each_other_the_stream_goes_on(dsn: str) -> None:
+    on(dsn, lambda c: series.allocate(c, STOCKS, [("A", 60), ("B", 60)]))
+    write(dsn, stretch("A", range(5, 6)))  # makes the day
+
+    async def main() -> None:
+        live, writer = await connect(dsn, "live"), HistoryWriter(dsn, STOCKS)
+        row = "INSERT INTO bars (series_id, ts, open, high, low, close, received_at, in_state) " \
+              f"VALUES (%s, to_timestamp({T0 // NS_PER_S}), 1, 1, 1, 1, now(), true)"  # fmt: skip
+        async with asyncio.timeout(20), live.transaction():
+            await live.execute(row.encode(), (1,))
+            history = asyncio.create_task(writer.write([stretch("B", range(1)), stretch("A", range(1))], NEVER))
+            waits = (
+                "SELECT 1 FROM pg_stat_activity "
+                "WHERE application_name = 'tapewatch-history-stocks' AND wait_event_type = 'Lock'"
+            )
+            await eventually(lambda: query(dsn, waits))
+            await live.execute(row.encode(), (0,))  # history has it, and waits for the other
+        with pytest.raises(StoreUnavailableError, match="lock timeout"):
+            await history
+        assert await writer.write([stretch("B", range(1)), stretch("A", range(1))], NEVER) == [Written(0, 1, 0)] * 2
+        await live.close()
+        await writer.close()
+
+    asyncio.run(main())
 
 
 def test_a_writer_gives_way_to_who_holds_the_same_windows(dsn: str) -> None:

@@ -16,7 +16,8 @@ STOCKS = AssetClass.STOCKS
 CONFIG = DetectionConfig(budget=0.1, rules={"gap": DetectorRule(share=0.1, direction="up")})
 HEAD = Head(STOCKS, 60, "trades", 1, {"tapewatch": "1"}, CONFIG, [("A", 60)], b"m", [b"s"], 5.0, 3_600.0, 100, 0)
 RECORDS: list[recording.Record] = [
-    recording.FrameRecord(1, 2, "stream", b"[]"), recording.TakenRecord([(0, 3), (5, 5)]),
+    recording.FrameRecord(1, 2, "stream", b"[]"),
+    recording.SeriesRecord([("A", 60)]), recording.TakenRecord([(0, 3), (5, 5)]),
     recording.bars_record(BarBatch.empty(60)), recording.HoleRecord("reconnect", 1, 2, 3, 0, True),
     recording.CloseRecord(60), recording.ConfigRecord(CONFIG), recording.ScoredRecord("m", "v", "timeout", 9, 1),
 ]  # fmt: skip

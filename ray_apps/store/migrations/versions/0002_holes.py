@@ -15,8 +15,10 @@ CREATE INDEX gaps_to ON gaps (asset_class, to_ts);
 ALTER TABLE anomalies ADD is_late boolean NOT NULL DEFAULT false, ADD history jsonb NOT NULL DEFAULT '[]';
 CREATE INDEX anomalies_retracted ON anomalies (available_at) WHERE state = 'retracted';
 ALTER TABLE applied ADD told jsonb;
+CREATE INDEX episodes_notified ON episodes (notified_at) WHERE notified_at IS NOT NULL;
 """
 UNDO = """
+DROP INDEX episodes_notified;
 ALTER TABLE applied DROP told;
 DROP INDEX anomalies_retracted;
 ALTER TABLE anomalies DROP is_late, DROP history;

@@ -22,6 +22,7 @@ CREATE TABLE call_budgets (
     granted timestamptz[] NOT NULL,
     PRIMARY KEY (key_digest, asset_class)
 );
+CREATE TABLE unrolled_days (day int PRIMARY KEY);
 """
 
 
@@ -32,5 +33,6 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Undo the step."""
+    op.execute("DROP TABLE unrolled_days")
     op.execute("DROP TABLE call_budgets")
     op.execute("DROP TABLE backfills")

@@ -4,7 +4,7 @@ import numpy as np
 
 from features.stages.context import Contexts
 from features.stages.peers import Peers
-from ray_apps.shards.contexts import decode, encode
+from ray_apps.store.contexts import decode, encode
 from tests.support.builders import Scene, assert_same, block, engine, gather
 
 OLD = Peers({"low": ("S0", "S1", "S2")}, (("S0", "S3"), ("S4", "S2")))
