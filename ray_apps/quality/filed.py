@@ -14,7 +14,7 @@ from features.market.quality.series import Frame, judge_series
 from features.market.quality.summary import Quality, Survey
 from features.market.types import NS_PER_S, AssetClass
 from ray_apps.errors import UserError
-from ray_apps.quality.wish import MOST_WINDOWS, Wish, framed, n_windows, sessions_of
+from ray_apps.quality.wish import MOST_WINDOWS, Wish, framed, n_windows, said, sessions_of
 from ray_apps.store.files import FileError, SeriesFile, list_files, read_bars, symbol_of
 
 
@@ -69,7 +69,7 @@ def judge_files(paths: Sequence[Path], wish: Wish, seen: Callable[[int, int], No
             left_out += 1
             continue
         wish.one_length(lengths)
-        messages += file.messages
+        messages += [*file.messages, *_future(file, wish.now_ns)]
         _judge(file, wish, frames, survey)
         seen(n, len(files))
     if not survey.has_bars:
@@ -133,13 +133,22 @@ def _nothing(wish: Wish, lengths: dict[int, str]) -> UserError:
     return wish.empty()
 
 
+def _future(file: SeriesFile, now_ns: int) -> list[str]:
+    """Give a line where a file has bars of the future."""
+    late = file.ts[np.searchsorted(file.ts, now_ns, side="right") :]
+    if not len(late):
+        return []
+    return [f"{file.path.name}: expected bars before {said(now_ns)}, was {len(late):,} from {said(int(late[0]))} on"]
+
+
 def _judge(file: SeriesFile, wish: Wish, frames: _Frames, into: Survey) -> None:
     bars = BarColumns(*(getattr(file, name) for name in COLUMN_NAMES))
     from_ns = int(bars.ts[0]) if wish.from_ns is None else wish.from_ns
     to_ns = int(bars.ts[-1]) + 1 if wish.to_ns is None else wish.to_ns
     part = bars.take(slice(*np.searchsorted(bars.ts, [from_ns, to_ns]).tolist()))
+    to_ns = min(to_ns, wish.now_ns + 1)
     if not len(part) and not wish.symbols:
         return
     held = frames.over(file.bar_s, from_ns, max(to_ns, from_ns + 1), int(bars.ts[0]) % (file.bar_s * NS_PER_S))
     refused = file.refused + Counter({"duplicate": file.n_duplicates})
-    into.add(judge_series(file.symbol, part, held, wish.known.get(file.symbol), refused))
+    into.add(judge_series(file.symbol, part, held, wish.known.get(file.symbol), refused, wish.now_ns))

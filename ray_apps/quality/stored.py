@@ -63,10 +63,11 @@ async def _judged(
 ) -> Quality:
     bar_s = next(iter(chosen)).bar_s
     from_ns = found.first_ns if wish.from_ns is None else wish.from_ns
-    to_ns = found.last_ns + bar_s * NS_PER_S if wish.to_ns is None else wish.to_ns
+    until_ns = found.last_ns + bar_s * NS_PER_S if wish.to_ns is None else wish.to_ns
+    to_ns = until_ns if wish.to_ns is not None else min(until_ns, max(wish.now_ns, found.first_ns) + 1)
     if from_ns > found.last_ns or to_ns <= found.first_ns or from_ns >= to_ns:
         raise wish.empty()
-    bounded = replace(wish, from_ns=from_ns, to_ns=to_ns)
+    bounded = replace(wish, from_ns=from_ns, to_ns=until_ns)
     held = framed(wish.asset_class, bar_s, from_ns, to_ns, found.first_ns % (bar_s * NS_PER_S))
     survey, left = Survey(), iter(chosen.items())
     readers = [
@@ -95,9 +96,8 @@ async def _read(
         for series, number in left:
             bars = await bars_of(conn, number, held.bar_s, wish.from_ns, wish.to_ns)
             if len(bars) or wish.symbols:  # of all that are stored, those of other times are not asked for
-                into.add(
-                    await asyncio.to_thread(judge_series, series.symbol, bars, held, wish.known.get(series.symbol))
-                )
+                known = wish.known.get(series.symbol)
+                into.add(await asyncio.to_thread(judge_series, series.symbol, bars, held, known, None, wish.now_ns))
             seen()
     finally:
         await conn.close()

@@ -1,6 +1,7 @@
 """Say which bars a person wants judged."""
 
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -33,6 +34,8 @@ class Wish:
         Only bars of this length, seconds; None: of the one length there is.
     known
         Splits the vendor lists, by symbol.
+    now_ns
+        Bars that begin later cannot be, UTC ns.
     """
 
     asset_class: AssetClass
@@ -41,6 +44,7 @@ class Wish:
     to_ns: int | None = None
     bar_s: int | None = None
     known: Mapping[str, KnownSplits] = field(default_factory=dict)
+    now_ns: int = field(default_factory=time.time_ns)
 
     def one_length(self, found: Mapping[int, str]) -> int:
         """Give the bar length to judge, of those found with an example each.

@@ -18,8 +18,9 @@ from ray_apps.store.backfills import Span
 from ray_apps.store.columns import Extent, bars_of, extent
 from ray_apps.store.connect import connect
 from ray_apps.store.history import HistoryWriter, Stretch
+from ray_apps.store.migrate import migrate
 from ray_apps.store.rows import series_id
-from tests.support.histories import DAY, MINUTE, edit, frame_of, scaled, walk, without
+from tests.support.histories import DAY, MINUTE, edit, frame_of, joined, scaled, walk, without
 from tests.support.postgres import query
 
 DATA = Path(os.environ.get("TAPEWATCH_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -163,6 +164,16 @@ def test_a_file_that_cannot_be_read_does_not_stop_the_others(tapewatch, folder: 
     assert (code, err.count("\n")) == (1, 1)
 
 
+def test_bars_of_the_future_are_refused_by_name(tapewatch, folder: Path) -> None:
+    later = int(datetime(2099, 1, 1, tzinfo=UTC).timestamp()) * NS_PER_S
+    write(folder / "A-USD.csv", joined(coin(1), walk(later + np.arange(3) * MINUTE)))
+    code, out, err = tapewatch(folder, "--asset", "crypto", "--symbols", "A-USD", "--json", "--max-bad-rows", 2)
+    told = json.loads(out)
+    assert (code, told["to"], told["n_flaws"]["gap"]) == (1, "2025-03-06T00:00:00Z", 0)
+    assert told["symbols"][0]["refused"] == {"future": 3}
+    assert re.search(r"A-USD\.csv: expected bars before .* UTC, was 3 from 2099-01-01 00:00 UTC on", err)
+
+
 def test_a_page_that_was_there_stays_when_judging_fails(tapewatch, folder: Path, tmp_path: Path) -> None:
     page = tmp_path / "old.html"
     page.write_text("old")
@@ -270,6 +281,26 @@ def test_a_span_of_the_store(tapewatch, stored: str, monkeypatch) -> None:
     told = json.loads(out)
     assert code == 1
     assert (told["n_bars"], told["from"], told["to"]) == (260, "2025-03-03T10:00:00Z", "2025-03-03T12:00:00Z")
+
+
+@pytest.mark.integration
+def test_bars_of_the_future_in_the_store_are_refused(tapewatch, blank_dsn: str, monkeypatch) -> None:
+    later = int(datetime.now(UTC).timestamp()) // 86_400 * DAY + 2 * DAY
+
+    async def main() -> None:
+        writer = HistoryWriter(blank_dsn, AssetClass.CRYPTO)
+        bars = joined(coin(1), walk(later + np.arange(3) * MINUTE))
+        await writer.write([Stretch("A-USD", 60, Span(START, later + DAY), bars)], later + DAY)
+        await writer.close()
+
+    migrate(blank_dsn)
+    asyncio.run(main())
+    monkeypatch.setenv("DATABASE_URL", blank_dsn)
+    code, out, err = tapewatch("--asset", "crypto", "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["to"] <= f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    assert json.loads(out)["symbols"][0]["refused"] == {"future": 3}
+    assert json.loads(out)["n_bars"] == 3 * 1_440
 
 
 @pytest.mark.integration

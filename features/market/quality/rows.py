@@ -9,6 +9,8 @@ from features.market.bars import COLUMN_NAMES, BarColumns
 from features.market.judge import judge
 from features.market.types import I64, NS_PER_S, Bool
 
+NEVER = 2**62
+"""Later than all bars, UTC ns."""
 VWAP_SLACK = 1e-4
 """Vendors round the mean price and the range apart: so far outside, as part of the price, it is still inside."""
 
@@ -34,7 +36,7 @@ class Rows:
     doubtful: Counter[str]
 
 
-def sound_rows(bars: BarColumns, bar_s: int, needs_volume: bool) -> Rows:
+def sound_rows(bars: BarColumns, bar_s: int, needs_volume: bool, now_ns: int = NEVER) -> Rows:
     """Keep the rows that can be used.
 
     Parameters
@@ -45,9 +47,11 @@ def sound_rows(bars: BarColumns, bar_s: int, needs_volume: bool) -> Rows:
         Their length, seconds.
     needs_volume
         Whether a row without volume is incomplete (all classes but indices).
+    now_ns
+        A window that begins later is refused as future.
     """
     phase = grid_phase(bars.ts, bar_s)
-    verdict = judge(replace(bars, ts=bars.ts - phase), bar_s, needs_volume, (-(2**62), 2**63 - 1))
+    verdict = judge(replace(bars, ts=bars.ts - phase), bar_s, needs_volume, (-(2**62), now_ns + bar_s * NS_PER_S))
     refused = Counter(verdict.errors)
     good = bars if not refused else bars.take(verdict.reason == 0)
     doubtful = Counter({"out_of_order": int((good.ts < np.maximum.accumulate(good.ts)).sum()) if len(good) else 0})

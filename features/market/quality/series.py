@@ -24,7 +24,7 @@ from features.market.quality.profile import (
     volatility,
     volume_by_time,
 )
-from features.market.quality.rows import printed, sound_rows
+from features.market.quality.rows import NEVER, printed, sound_rows
 from features.market.quality.schema import FieldRange, ranges
 from features.market.quality.slips import slips
 from features.market.quality.splits import KnownSplits, splits
@@ -117,6 +117,7 @@ def judge_series(
     held: Frame,
     known: KnownSplits | None = None,
     refused: Mapping[str, int] | None = None,
+    now_ns: int = NEVER,
 ) -> SeriesQuality:
     """Judge a series. About 0.4 us a bar.
 
@@ -125,13 +126,15 @@ def judge_series(
     rows
         [N] rows as they came: any order, any values.
     held
-        Its class's frame; it must reach over all rows.
+        Its class's frame; it must reach over all rows that are not of the future.
     known
         Splits the vendor lists.
     refused
         Rows a reader has refused before, by reason.
+    now_ns
+        Rows of windows that begin later are refused as future.
     """
-    kept = sound_rows(rows, held.bar_s, held.asset_class is not AssetClass.INDICES)
+    kept = sound_rows(rows, held.bar_s, held.asset_class is not AssetClass.INDICES, now_ns)
     bars = printed(kept.bars)
     covered = coverage(bars.ts, held.days, held.expected, held.bar_s)
     row = held.days.row_of(bars.ts)

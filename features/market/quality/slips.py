@@ -109,7 +109,22 @@ def _hours_off(ts: I64, weight: F64, spans: TradingDays, bar_s: int) -> I64:
     n_bars = _between(ts, counts, start, end)[at]
     is_off = is_full & (gained >= BUSIER * lost) & (n_bars >= LEAST_BARS) & (new_bars[at] >= LEAST_NEW_BARS)
     hours = np.where(is_off, best - FURTHEST_H, 0)
-    return _bridged(hours, gained > lost)
+    return _whole_days(_bridged(hours, gained > lost), here > 0)
+
+
+def _whole_days(hours: I64, has_bars: Bool) -> I64:
+    """Let the first and the last day be off only as their neighbours are: what begins or ends there cuts them short.
+
+    >>> _whole_days(np.array([1, 1, 0, -9, 0]), np.array([1, 1, 1, 0, 0], np.bool_))
+    array([1, 1, 0, 0, 0])
+    """
+    seen = np.flatnonzero(has_bars | (hours != 0))
+    if len(seen) < 2:
+        return hours
+    ends = seen[[0, -1]]
+    out = hours.copy()
+    out[ends] = np.where(hours[ends] == hours[seen[[1, -2]]], hours[ends], 0)
+    return out
 
 
 def _bridged(hours: I64, is_doubtful: Bool) -> I64:

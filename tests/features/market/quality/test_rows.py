@@ -85,3 +85,9 @@ def test_no_rows_are_no_bars() -> None:
     none = BarColumns(np.empty(0, np.int64), *[np.empty(0)] * 7)
     kept = sound_rows(none, 60, True)
     assert (len(kept.bars), kept.refused.total(), kept.doubtful.total()) == (0, 0, 0)
+
+
+def test_windows_that_begin_after_now_are_refused() -> None:
+    kept = sound_rows(CLEAN, 60, True, 490 * MINUTE)
+    assert dict(kept.refused) == {"future": 9}
+    assert int(kept.bars.ts[-1]) == 490 * MINUTE

@@ -12,6 +12,7 @@ from features.market.quality.slips import slips
 from features.market.types import AssetClass
 from tests.support.histories import (
     DAY,
+    MINUTE,
     STOCKS,
     day_number,
     edit,
@@ -119,3 +120,14 @@ def test_crypto_never_closes() -> None:
     days = trading_days(AssetClass.CRYPTO, no_sessions(), 0, 40 * DAY)
     ts = windows(days, 60).ts
     assert len(slips(ts, np.full(len(ts), np.nan), days, 60)) == 0
+
+
+@pytest.mark.parametrize("minutes", [60, 200, 330])
+def test_a_day_that_is_cut_short_before_its_session_is_none(minutes: int) -> None:
+    """As the store has it in the morning: the last bars are of the hours before the open."""
+    bars = bars_of()
+    end = held().days.start_ns[12] - 330 * MINUTE + minutes * MINUTE
+    assert found(bars.take(bars.ts < end)) == []
+    assert found(moved(bars.take(bars.ts < end), 1)) == [(1, 12)]
+    evening = held().days.end_ns[4] + 30 * MINUTE
+    assert found(bars.take(bars.ts >= evening)) == []
