@@ -74,12 +74,12 @@ def quality(
     wish = _wish(asset, symbols, since, until, bar, splits)
     with _page_file(html) as file:
         with _progress() as seen:
-            found, unreadable, notes = _judge(paths or [], wish, seen, config, data_dir)
+            found, unreadable, messages, notes = _judge(paths or [], wish, seen, config, data_dir)
         crossed = demands.crossed(found)
         if file is not None:
             from ray_apps.quality.page import page
 
-            file.write_text(page(found, unreadable, crossed), encoding="utf-8")
+            file.write_text(page(found, unreadable, crossed, messages), encoding="utf-8")
     for line in notes:
         typer.echo(line, err=True)
     _tell(found, unreadable, crossed, json)
@@ -142,8 +142,8 @@ def _page_file(path: Path | None) -> Iterator[Path | None]:
 
 def _judge(
     paths: list[Path], wish: Wish, seen: Callable[[int, int], None], config: Path | None, data_dir: Path | None
-) -> tuple[Quality, tuple[str, ...], list[str]]:
-    """Give the quality, a line for each file that could not be read, and what else a person should know."""
+) -> tuple[Quality, tuple[str, ...], tuple[str, ...], list[str]]:
+    """Give the quality, a line for each file that could not be read, bad rows, and what else a person should know."""
     if paths:
         from ray_apps.quality.filed import judge_files
 
@@ -152,14 +152,15 @@ def _judge(
         hidden = len(notes) - UNREADABLE_SHOWN
         notes[UNREADABLE_SHOWN:] = [f"warning: and {hidden:,} more lines of that kind"] if hidden > 0 else []
         if filed.left_out:
-            notes.append(f"note: {filed.left_out:,} files of another bar length left out")
-        return filed.quality, filed.unreadable, notes
+            files = "1 file" if filed.left_out == 1 else f"{filed.left_out:,} files"
+            notes.append(f"note: {files} left out: bars of another length")
+        return filed.quality, filed.unreadable, filed.messages, notes
     from ray_apps.commands.common import load
     from ray_apps.commands.database import database
     from ray_apps.quality.stored import judge_stored
 
     with database(load(config, data_dir)) as dsn:
-        return asyncio.run(judge_stored(dsn, wish, seen)), (), []
+        return asyncio.run(judge_stored(dsn, wish, seen)), (), (), []
 
 
 @contextlib.contextmanager

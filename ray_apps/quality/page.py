@@ -1,6 +1,5 @@
 """Write the quality of bars as one page that needs nothing else: no network, no script."""
 
-from collections import Counter
 from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
@@ -11,7 +10,7 @@ from features.market.quality.summary import MOST_CORRELATED, Quality
 from ray_apps.quality import charts
 from ray_apps.quality.demands import bad_rows
 from ray_apps.quality.record import zone
-from ray_apps.quality.told import NAMES, ORDER, amount, instant, percent, sample, span, what
+from ray_apps.quality.told import NAMES, ORDER, amount, instant, percent, reasons, sample, span, what
 from ray_apps.quality.wish import length, said
 
 MOST_SYMBOLS = 500
@@ -20,14 +19,14 @@ FINDINGS_OPEN = 20
 PAIRS_SHOWN = 8
 
 
-def page(quality: Quality, unreadable: Sequence[str], crossed: Sequence[str]) -> str:
-    """Give the page as HTML that is XML too."""
+def page(quality: Quality, unreadable: Sequence[str], crossed: Sequence[str], messages: Sequence[str] = ()) -> str:
+    """Give the page as HTML that is XML too; `messages` name bad rows of files."""
     title = f"Quality of bars: {quality.asset_class}"
     style = files("ray_apps.quality").joinpath("style.css").read_text(encoding="utf-8")
     body = "".join((
         _head(quality, title), _tiles(quality), _verdict(crossed), _unreadable(unreadable), _coverage(quality),
-        _findings(quality), _outliers(quality), _times(quality), _correlation(quality), _symbols(quality),
-        _fields(quality), _method(),
+        _findings(quality), _rows(quality, messages), _outliers(quality), _times(quality), _correlation(quality),
+        _symbols(quality), _fields(quality), _method(),
     ))  # fmt: skip
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"/>'
@@ -90,7 +89,7 @@ def _coverage(quality: Quality) -> str:
     left_out = len(quality.series) - charts.MOST_ROWS
     more = f" The {left_out:,} fullest symbols are left out." if left_out > 0 else ""
     note = f"Bars as part of those the symbol has on three days of four; the emptiest symbols first.{more}"
-    return _section("Coverage by symbol and day", note, f'<div class="legend">{legend}</div>{drawn}')
+    return _section("Coverage by symbol and day", note, f'<div class="legend">{legend}</div>{_wide(drawn)}')
 
 
 def _findings(quality: Quality) -> str:
@@ -117,6 +116,29 @@ def _finding(f: Finding) -> str:
     return "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
 
 
+def _rows(quality: Quality, messages: Sequence[str]) -> str:
+    """Say which rows were refused, and which are odd, by symbol."""
+    bad = sorted(
+        (s for s in quality.series if s.refused.total() or s.doubtful.total()),
+        key=lambda s: (-s.refused.total(), -s.doubtful.total()),
+    )
+    if not bad:
+        return ""
+    rows = "".join(
+        f"<tr><td>{escape(s.symbol)}</td><td>{escape(reasons(s.refused)) or '-'}</td>"
+        f"<td>{escape(reasons(s.doubtful)) or '-'}</td></tr>"
+        for s in bad[:MOST_FINDINGS]
+    )
+    more = f" {len(bad) - MOST_FINDINGS:,} more symbols are in the JSON." if len(bad) > MOST_FINDINGS else ""
+    table = (
+        f'<div class="scroll"><table>{_heads(("symbol", "refused", "kept, but odd"), 3)}'
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+    lines = "".join(f"<li>{escape(line)}</li>" for line in messages[:MOST_FINDINGS])
+    named = f"<details><summary>The first of them by line</summary><ul>{lines}</ul></details>" if lines else ""
+    return _section("Rows refused and odd", f"Refused rows count nowhere else.{more}", table + named)
+
+
 def _outliers(quality: Quality) -> str:
     both = (
         (Flaw.PRICE_OUTLIER, "Price outliers", "Highs and lows away from the closes before and after, the same way."),
@@ -124,7 +146,7 @@ def _outliers(quality: Quality) -> str:
     )
     drawn = [(flaw, name, note) for flaw, name, note in both if quality.n_flaws[flaw]]
     width = charts.HALF if len(drawn) == 2 else charts.WIDTH
-    return _pair([_section(name, note, charts.outliers(quality, flaw, width)) for flaw, name, note in drawn])
+    return _pair([_section(name, note, _wide(charts.outliers(quality, flaw, width))) for flaw, name, note in drawn])
 
 
 def _times(quality: Quality) -> str:
@@ -137,7 +159,7 @@ def _times(quality: Quality) -> str:
     )
     drawn = (("Volume by time of day", volume), ("Volatility by time of day", moves))
     note = f"By half hour, {zone(quality.asset_class)}. {band}"
-    return _pair([_section(name, note, plot) for name, plot in drawn if plot])
+    return _pair([_section(name, note, _wide(plot)) for name, plot in drawn if plot])
 
 
 def _correlation(quality: Quality) -> str:
@@ -161,11 +183,18 @@ def _correlation(quality: Quality) -> str:
         f"<table>{_heads((name, ''), 1)}<tbody>{''.join(_pair_row(*pair) for pair in some)}</tbody></table>"
         for name, some in lists[: 1 if len(pairs) <= PAIRS_SHOWN else 2]
     )
-    return _section("How symbols go together", note, f'<div class="beside">{drawn}<div>{tables}</div></div>')
+    return _section(
+        "How symbols go together", note, f'<div class="beside">{_wide(drawn)}<div class="lists">{tables}</div></div>'
+    )
 
 
 def _pair_row(value: float, names: str) -> str:
     return f"<tr><td>{escape(names)}</td>{_cell(charts.two_digits(value))}</tr>"
+
+
+def _wide(drawn: str) -> str:
+    """Let a picture be scrolled where the page is narrow: shrunk, its words could not be read."""
+    return f'<div class="scroll">{drawn}</div>'
 
 
 def _pair(sections: Sequence[str]) -> str:
@@ -206,15 +235,8 @@ def _fields(quality: Quality) -> str:
         words = "".join(f"<td>{escape(cell)}</td>" for cell in (spec.name, spec.meaning, spec.unit, spec.type))
         rows.append(f"<tr>{words}{_cell(percent(held.missing_share))}{_cell(ends[0])}{_cell(ends[1])}</tr>")
     heads = _heads(("field", "what", "unit", "type", "missing", "least", "most"), 4)
-    refused = sum((s.refused for s in quality.series), Counter[str]())
-    odd = sum((s.doubtful for s in quality.series), Counter[str]())
-    said_rows = "; ".join(
-        f"rows {name}: " + ", ".join(f"{n:,} {reason}" for reason, n in counts.most_common())
-        for name, counts in (("refused", refused), ("odd", odd))
-        if counts.total()
-    )
     table = f'<div class="scroll"><table>{heads}<tbody>{"".join(rows)}</tbody></table></div>'
-    return _section("Fields", said_rows[:1].upper() + said_rows[1:] or "No row was refused.", table)
+    return _section("Fields", "Of all rows, refused ones too.", table)
 
 
 def _method() -> str:

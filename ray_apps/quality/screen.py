@@ -13,7 +13,7 @@ from features.market.quality.summary import Quality
 from features.market.types import F64
 from ray_apps.quality.curves import clock, median_curve
 from ray_apps.quality.record import zone
-from ray_apps.quality.told import NAMES, amount, instant, percent, sample, span, what
+from ray_apps.quality.told import NAMES, amount, instant, percent, reasons, sample, span, what
 from ray_apps.quality.wish import length, said
 
 SYMBOLS_SHOWN = 40
@@ -87,7 +87,7 @@ def _rows(quality: Quality, console: Console) -> None:
         ("odd", sum((s.doubtful for s in quality.series), Counter[str]())),
     ):
         if counts.total():
-            console.print(f"rows {name}: " + ", ".join(f"{n:,} {reason}" for reason, n in counts.most_common()) + "\n")
+            console.print(f"rows {name}: " + reasons(counts) + "\n")
 
 
 def _fields(quality: Quality, console: Console) -> None:

@@ -1,6 +1,7 @@
 """Say findings and figures in words, the same on the terminal, in the page and for a program."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -24,6 +25,33 @@ ORDER = (
     Flaw.LITTLE_DATA,
 )
 """What spoils most comes first."""
+
+_REASONS = {
+    "missing_field": "without a value",
+    "wrong_type": "not numbers",
+    "bad_price": "price not above zero",
+    "high_below_low": "high or low out of order",
+    "bad_volume": "volume or trades below zero",
+    "future": "of the future",
+    "malformed": "without as many values as columns",
+    "bad_time": "time before 1973 or after 2100",
+    "bad_window": "start off the grid",
+    "off_grid": "start off the grid",
+    "duplicate": "repeat of another row",
+    "conflict": "other values than a later row of its window",
+    "out_of_order": "older than the row before",
+    "vwap_outside": "vwap not between low and high",
+    "no_volume": "without a trade",
+}
+
+
+def reasons(counts: Counter[str]) -> str:
+    """Say how many rows there are of each kind, the commonest first.
+
+    >>> reasons(Counter(bad_price=1, duplicate=2_000))
+    '2,000 repeat of another row, 1 price not above zero'
+    """
+    return ", ".join(f"{n:,} {_REASONS.get(reason, reason.replace('_', ' '))}" for reason, n in counts.most_common())
 
 
 def what(f: Finding) -> str:
@@ -71,7 +99,7 @@ def span(f: Finding) -> str:
         return _time(f.from_ns, "%Y-%m-%d")
     clock = "%H:%M" if f.from_ns % (60 * NS_PER_S) == 0 and f.to_ns % (60 * NS_PER_S) == 0 else "%H:%M:%S"
     start, end = _time(f.from_ns, f"%Y-%m-%d {clock}"), _time(f.to_ns, f"%Y-%m-%d {clock}")
-    return f"{start} - {end[11:] if start[:10] == end[:10] else end}"
+    return f"{start} - {end[11:] if start[:10] == end[:10] else end[5:] if start[:4] == end[:4] else end}"
 
 
 def instant(ns: float) -> str:

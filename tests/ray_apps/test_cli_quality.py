@@ -71,7 +71,7 @@ def test_a_folder_is_judged_and_told_within_a_hundred_columns(tapewatch, folder:
     assert lines[0] == ("crypto 1m: 12,860 bars of 3 symbols, 3 trading days, 2025-03-03 00:00 to 2025-03-06 00:00 UTC")
     assert "gap B-USD 2025-03-03 10:00 - 11:40 100 bars missing" in lines
     assert any(line.startswith("price outlier C-USD 2025-03-04 09:20 - 09:21 +90") for line in lines)
-    assert "rows refused: 1 wrong_type, 1 bad_price" in lines or "rows refused: 1 bad_price, 1 wrong_type" in lines
+    assert "rows refused: 1 not numbers, 1 price not above zero" in lines
     assert [line.split()[0] for line in lines if line.startswith(("A-USD", "B-USD", "C-USD"))] == [
         "C-USD", "B-USD", "A-USD",
     ]  # fmt: skip
@@ -80,6 +80,8 @@ def test_a_folder_is_judged_and_told_within_a_hundred_columns(tapewatch, folder:
 
 def test_json_and_page(tapewatch, folder: Path, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
+    assert tapewatch(folder, "--asset", "crypto", "--html", page)[0] == 0
+    assert "C-USD.csv:4322: expected numbers, was " in page.read_text(encoding="utf-8")
     code, out, err = tapewatch(folder, "--asset", "crypto", "--json", "--html", page, "--symbols", "A-USD,crypto:B-USD")
     assert (code, err) == (0, "")
     told = json.loads(out)
@@ -149,7 +151,7 @@ def test_lengths_mixed_in_a_folder_are_chosen_by_name(tapewatch, folder: Path) -
     )  # fmt: skip
     code, out, err = tapewatch(folder, "--asset", "crypto", "--bar", "5m", "--json")
     assert (code, [s["symbol"] for s in json.loads(out)["symbols"]]) == (0, ["D-USD"])
-    assert "note: 3 files of another bar length left out" in err
+    assert "note: 3 files left out: bars of another length" in err
 
 
 def test_a_file_that_cannot_be_read_does_not_stop_the_others(tapewatch, folder: Path) -> None:

@@ -41,8 +41,8 @@ def test_the_page_is_whole_and_needs_nothing_else(quality) -> None:
 def test_every_part_is_there_when_there_is_something_to_show() -> None:
     assert headings(tree(damaged(), ("B.csv: expected rows",), ("--max-gaps: expected 0",))) == [
         "Bounds that are crossed", "Files that could not be read", "Coverage by symbol and day", "Findings",
-        "Price outliers", "Volume outliers", "Volume by time of day", "Volatility by time of day",
-        "How symbols go together", "Symbols", "Fields", "How it is found",
+        "Rows refused and odd", "Price outliers", "Volume outliers", "Volume by time of day",
+        "Volatility by time of day", "How symbols go together", "Symbols", "Fields", "How it is found",
     ]  # fmt: skip
     assert headings(tree(plain())) == [
         "Coverage by symbol and day", "Findings", "Volume by time of day", "Volatility by time of day", "Symbols",
@@ -64,7 +64,7 @@ def test_findings_are_told_in_words() -> None:
     said = words(tree(damaged()))
     for what in (
         "90 bars missing", "stamped 1 h late, 8 days", "2:1, volume x2", "120 bars at", "+899.5 % off both sides",
-        "x the usual volume", "0 bars", "Rows refused: 3 bad_price",
+        "x the usual volume", "0 bars", "3 price not above zero",
     ):  # fmt: skip
         assert what in said
     assert "No gaps, stale prices, outliers, slips or splits." in words(tree(plain()))
