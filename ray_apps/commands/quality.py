@@ -57,6 +57,9 @@ def quality(
     max_bad_rows: Annotated[int | None, typer.Option(min=0, help="Exit 1 where more rows are refused.")] = None,
     max_slips: Annotated[int | None, typer.Option(min=0, help="Exit 1 where there are more slips of clocks.")] = None,
     max_splits: Annotated[int | None, typer.Option(min=0, help="Exit 1 where more splits are not applied.")] = None,
+    max_findings: Annotated[
+        int | None, typer.Option(min=0, help="Exit 1 where there are more findings of all kinds together.")
+    ] = None,
     config: ConfigFile = None,
     data_dir: DataDir = None,
 ) -> None:
@@ -69,7 +72,7 @@ def quality(
     from ray_apps.quality.demands import Demands
 
     demands = Demands(
-        max_missing, min_coverage, max_gaps, max_stale, max_outliers, max_bad_rows, max_slips, max_splits
+        max_missing, min_coverage, max_gaps, max_stale, max_outliers, max_bad_rows, max_slips, max_splits, max_findings
     )  # fmt: skip
     wish = _wish(asset, symbols, since, until, bar, splits)
     with _page_file(html) as file:

@@ -29,6 +29,8 @@ class Demands:
         Price and volume outliers.
     max_bad_rows
         Rows refused: wrong prices, repeats, rows off the grid.
+    max_findings
+        Findings of all kinds; bad rows are none.
     """
 
     max_missing: float | None = None
@@ -39,6 +41,7 @@ class Demands:
     max_bad_rows: int | None = None
     max_slips: int | None = None
     max_splits: int | None = None
+    max_findings: int | None = None
 
     def crossed(self, quality: Quality) -> list[str]:
         """Give a line for each bound that is crossed."""
@@ -97,4 +100,5 @@ _CHECKS: dict[str, Callable[[Quality, float], str | None]] = {
     "max_bad_rows": _bad_rows,
     "max_slips": _count("slips of the clock", Flaw.SLIP),
     "max_splits": _count("splits not applied", Flaw.SPLIT),
+    "max_findings": _count("findings", *Flaw),
 }

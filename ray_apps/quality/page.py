@@ -49,7 +49,8 @@ def _tiles(quality: Quality) -> str:
     n_windows = quality.n_windows.sum() * len(quality.series)
     whole = float(quality.covered.mean()) if n_windows else float("nan")
     cells = [("of the usual bars", percent(whole), False)]
-    counts = [(_plural(flaw, quality.n_flaws[flaw]), quality.n_flaws[flaw]) for flaw in ORDER]
+    shown = [flaw for flaw in ORDER if flaw is not Flaw.LENGTH or quality.n_flaws[flaw]]  # ten fill two rows
+    counts = [(_plural(flaw, quality.n_flaws[flaw]), quality.n_flaws[flaw]) for flaw in shown]
     cells += [(name, f"{n:,}", bool(n)) for name, n in [*counts, ("bad rows", bad_rows(quality))]]
     tiles = "".join(
         f'<div class="tile{" found" if is_found else ""}"><b>{value}</b><span>{escape(name)}</span></div>'
@@ -61,6 +62,8 @@ def _tiles(quality: Quality) -> str:
 def _plural(flaw: Flaw, n: int) -> str:
     if flaw is Flaw.LITTLE_DATA:
         return "symbols with little data"
+    if flaw is Flaw.LENGTH:
+        return "stretches of longer bars"
     if flaw is Flaw.SPLIT:
         return "split not applied" if n == 1 else "splits not applied"
     return NAMES[flaw] if n == 1 else f"{NAMES[flaw]}s"
@@ -203,7 +206,7 @@ def _pair(sections: Sequence[str]) -> str:
 
 
 def _symbols(quality: Quality) -> str:
-    counted = [f for f in ORDER if f not in (Flaw.OUTAGE, Flaw.LITTLE_DATA)]
+    counted = [f for f in ORDER if f not in (Flaw.LENGTH, Flaw.OUTAGE, Flaw.LITTLE_DATA)]
     heads = ("symbol", "bars", "days", "prints", "covered", "missing", *(NAMES[f] for f in counted), "bad rows",
              "move a day", "a year", "at night")  # fmt: skip
     covered = quality.covered
@@ -252,6 +255,7 @@ def _method() -> str:
         ("Stale prices", "bars that repeat open, high, low and close longer than the symbol's habit makes likely."),
         ("Clock slips", "days whose first hours are empty and whose hours after the end are busy by a whole number of "
          "hours; of round-the-clock markets, months that go with the others only when moved."),
+        ("Longer bars", "thirty bars and more whose starts keep to a grid coarser than the bar length."),
         ("Splits not applied", "nights whose jump is near n:m while volume turns the other way."),
     )  # fmt: skip
     rows = "".join(f"<tr><td><b>{escape(name)}</b></td><td>{escape(way)}</td></tr>" for name, way in ways)

@@ -9,6 +9,7 @@ from itertools import zip_longest
 
 from features.market.quality.findings import Finding, Flaw
 from features.market.types import NS_PER_S
+from ray_apps.quality.wish import length
 
 NAMES = {
     Flaw.GAP: "gap",
@@ -19,9 +20,10 @@ NAMES = {
     Flaw.SPLIT: "split not applied",
     Flaw.LITTLE_DATA: "little data",
     Flaw.OUTAGE: "source outage",
+    Flaw.LENGTH: "longer bars",
 }
 ORDER = (
-    *(Flaw.SLIP, Flaw.SPLIT, Flaw.OUTAGE, Flaw.GAP, Flaw.STALE, Flaw.PRICE_OUTLIER, Flaw.VOLUME_OUTLIER),
+    *(Flaw.LENGTH, Flaw.SLIP, Flaw.SPLIT, Flaw.OUTAGE, Flaw.GAP, Flaw.STALE, Flaw.PRICE_OUTLIER, Flaw.VOLUME_OUTLIER),
     Flaw.LITTLE_DATA,
 )
 """What spoils most comes first."""
@@ -83,6 +85,8 @@ def what(f: Finding) -> str:
             return f"{ratio.numerator}:{ratio.denominator}{volume}" + (", listed by the vendor" if f.is_listed else "")
         case Flaw.LITTLE_DATA:
             return f"{f.n:,} bars"
+        case Flaw.LENGTH:
+            return f"{f.n:,} bars of {length(round(f.size))}"
         case Flaw.OUTAGE:
             return f"{f.n:,} symbols silent together"
 

@@ -96,11 +96,12 @@ def test_json_and_page(tapewatch, folder: Path, tmp_path: Path) -> None:
         (["--max-gaps", "1", "--max-missing", "0.03", "--min-coverage", "0.9", "--max-bad-rows", "2"], []),
         (["--max-gaps", "0"], ["--max-gaps: expected at most 0 gaps and outages, was 1"]),
         (
-            ["--max-missing", "0.01", "--max-outliers", "0", "--max-bad-rows", "0"],
+            ["--max-missing", "0.01", "--max-outliers", "0", "--max-bad-rows", "0", "--max-findings", "1"],
             [
                 "--max-missing: expected at most 1.0 % of a symbol's bars missing, was 2.3 % of B-USD",
                 "--max-outliers: expected at most 0 outliers, was 1",
                 "--max-bad-rows: expected at most 0 bad rows, was 2",
+                "--max-findings: expected at most 1 findings, was 2",
             ],
         ),
     ],
@@ -152,6 +153,15 @@ def test_lengths_mixed_in_a_folder_are_chosen_by_name(tapewatch, folder: Path) -
     code, out, err = tapewatch(folder, "--asset", "crypto", "--bar", "5m", "--json")
     assert (code, [s["symbol"] for s in json.loads(out)["symbols"]]) == (0, ["D-USD"])
     assert "note: 3 files left out: bars of another length" in err
+
+
+def test_lengths_mixed_in_a_file_are_found(tapewatch, tmp_path: Path) -> None:
+    minutes = coin(4)
+    late = aggregate(minutes.take(slice(2_880, None)), 60, 300)
+    write(tmp_path / "D-USD.csv", joined(minutes.take(slice(0, 2_880)), late))
+    code, out, _ = tapewatch(tmp_path / "D-USD.csv", "--asset", "crypto", "--max-findings", 0)
+    assert code == 1
+    assert re.search(r"longer bars +D-USD +2025-03-05 00:00 - 03-06 00:00 +288 bars of 5m", out)
 
 
 def test_a_file_that_cannot_be_read_does_not_stop_the_others(tapewatch, folder: Path) -> None:

@@ -10,7 +10,7 @@ from features.market.quality.gaps import Coverage
 from features.market.quality.outliers import Outliers
 from features.market.quality.slips import Slips
 from features.market.quality.splits import Split
-from features.market.types import F64, I64
+from features.market.types import F64, I64, NS_PER_S
 
 MOST_KEPT = 200
 """Of a kind and series the largest so many are kept by place; all are counted."""
@@ -27,6 +27,7 @@ class Flaw(StrEnum):
     SPLIT = "split"
     LITTLE_DATA = "little_data"
     OUTAGE = "outage"
+    LENGTH = "length"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +44,11 @@ class Finding:
         The half-open span it lies in, UTC ns.
     n
         How many: bars a gap lost (to the next whole), bars of a stale run, days of a slip, bars of a series with
-        little data, series of an outage; 1 of the others.
+        little data or of another length, series of an outage; 1 of the others.
     size
         How large: price of a stale run; log distance of a price outlier; ratio of a volume outlier to the usual
-        volume; hours of a slip (later is positive); new shares per old one of a split; bars lost of a gap.
+        volume; hours of a slip (later is positive); new shares per old one of a split; bars lost of a gap;
+        seconds of longer bars.
     score
         How far beyond the usual, where that is the measure: usual moves of a price outlier, robust standard
         deviations of a volume outlier; of a split the volume's ratio, after to before; of a slip told by other series
@@ -105,6 +107,18 @@ def slips(symbol: str, found: Slips) -> list[Finding]:
         )
         for i in _largest(found.n_spans)
     ]
+
+
+def longer(symbol: str, runs: I64, ts: I64) -> list[Finding]:
+    """Give stretches of longer bars, rows of (first, after last, seconds), the longest first."""
+    count = runs[:, 1] - runs[:, 0]
+    return [
+        Finding(
+            Flaw.LENGTH, symbol, int(ts[runs[i, 0]]), int(ts[runs[i, 1] - 1] + runs[i, 2] * NS_PER_S), int(count[i]),
+            float(runs[i, 2]),
+        )
+        for i in _largest(count)
+    ]  # fmt: skip
 
 
 def splits(symbol: str, found: tuple[Split, ...]) -> list[Finding]:

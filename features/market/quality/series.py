@@ -12,6 +12,7 @@ from features.market.quality import findings
 from features.market.quality.days import BUCKET_S, TradingDays, Windows, seconds_of_day, trading_days, windows
 from features.market.quality.findings import Finding, Flaw
 from features.market.quality.gaps import Coverage, coverage
+from features.market.quality.lengths import longer_bars
 from features.market.quality.outages import STEADY, Silences
 from features.market.quality.outliers import Outliers, price_outliers, volume_outliers
 from features.market.quality.profile import (
@@ -180,6 +181,7 @@ def _flaws(
     half_hour = second // BUCKET_S
     still = stale_runs(bars, row, half_hour)
     volumes = volume_outliers(bars.volume, second // max(held.bar_s, 60), half_hour)
+    longer = longer_bars(bars.ts, held.bar_s)
     slipped = slips(bars.ts, bars.volume, held.days, held.bar_s)
     n_flaws = Counter({
         Flaw.GAP: len(covered.gaps),
@@ -187,6 +189,7 @@ def _flaws(
         Flaw.PRICE_OUTLIER: len(prices),
         Flaw.VOLUME_OUTLIER: len(volumes),
         Flaw.SLIP: len(slipped),
+        Flaw.LENGTH: len(longer),
     })  # fmt: skip
     flaws = [
         *findings.gaps(symbol, covered),
@@ -194,6 +197,7 @@ def _flaws(
         *findings.outliers(Flaw.PRICE_OUTLIER, symbol, prices, bars.ts, held.step_ns),
         *findings.outliers(Flaw.VOLUME_OUTLIER, symbol, volumes, bars.ts, held.step_ns),
         *findings.slips(symbol, slipped),
+        *findings.longer(symbol, longer, bars.ts),
     ]
     if len(bars) < LITTLE_DATA:
         n_flaws[Flaw.LITTLE_DATA] = 1
