@@ -12,7 +12,7 @@ from features.market.types import F64, I64, NS_PER_S
 from ray_apps.quality.curves import clock, median_curve
 from ray_apps.quality.record import iso, zone
 from ray_apps.quality.svg import RIGHT, TOP, Plot, Tick, circle, num, path, picture, rect, round_ticks, text, tiles
-from ray_apps.quality.told import percent, span, what
+from ray_apps.quality.told import percent, span, two_digits, what
 
 WIDTH = 1_040.0
 HALF = 510.0
@@ -228,15 +228,6 @@ def _short_power(k: int) -> str:
     if k >= 9:
         return f"1e{k}"
     return f"{10 ** (k % 3)}{('', 'k', 'M')[k // 3]}"
-
-
-def two_digits(value: float) -> str:
-    """Give a correlation to two digits, without a sign before zero.
-
-    >>> two_digits(-0.001), two_digits(0.456)
-    ('0.00', '0.46')
-    """
-    return f"{round(value, 2) + 0.0:.2f}"
 
 
 def _short(value: float) -> str:

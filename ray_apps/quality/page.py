@@ -10,7 +10,7 @@ from features.market.quality.summary import MOST_CORRELATED, Quality
 from ray_apps.quality import charts
 from ray_apps.quality.demands import bad_rows
 from ray_apps.quality.record import zone
-from ray_apps.quality.told import NAMES, ORDER, amount, instant, percent, reasons, sample, span, what
+from ray_apps.quality.told import NAMES, ORDER, amount, instant, percent, reasons, sample, span, two_digits, what
 from ray_apps.quality.wish import length, said
 
 MOST_SYMBOLS = 500
@@ -192,7 +192,7 @@ def _correlation(quality: Quality) -> str:
 
 
 def _pair_row(value: float, names: str) -> str:
-    return f"<tr><td>{escape(names)}</td>{_cell(charts.two_digits(value))}</tr>"
+    return f"<tr><td>{escape(names)}</td>{_cell(two_digits(value))}</tr>"
 
 
 def _wide(drawn: str) -> str:

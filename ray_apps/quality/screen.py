@@ -13,7 +13,7 @@ from features.market.quality.summary import Quality
 from features.market.types import F64
 from ray_apps.quality.curves import clock, median_curve
 from ray_apps.quality.record import zone
-from ray_apps.quality.told import NAMES, amount, instant, percent, reasons, sample, span, what
+from ray_apps.quality.told import NAMES, amount, instant, percent, reasons, sample, span, two_digits, what
 from ray_apps.quality.wish import length, said
 
 SYMBOLS_SHOWN = 40
@@ -115,6 +115,27 @@ def _patterns(quality: Quality, console: Console) -> None:
             part = np.nan_to_num(middle[first:last])
             bounds = f"{100 * part.min():.2f} to {100 * part.max():.2f} % {unit}"
             console.print(f"{name:<8}{clock(first)} {_spark(part)} {clock(last)}  {bounds}")
+    _volatility(quality, console)
+    _correlations(quality, console)
+
+
+def _volatility(quality: Quality, console: Console) -> None:
+    """Say how much the symbols move: the calmest, the wildest and the middle one."""
+    console.print("\nvolatility")
+    for name, values in (
+        ("a day", [s.volatility.daily for s in quality.series]),
+        ("a year", [s.volatility.annual for s in quality.series]),
+        ("at night", [s.volatility.overnight_share for s in quality.series if quality.asset_class.has_sessions]),
+    ):
+        seen = np.array(values)[~np.isnan(values)]
+        if len(seen):
+            low, middle, high = (percent(v) for v in np.quantile(seen, [0.0, 0.5, 1.0]).tolist())
+            of = " of the variance" if name == "at night" else ""
+            console.print(f"{name:<8} {low} to {high}, median {middle}{of}")
+
+
+def _correlations(quality: Quality, console: Console) -> None:
+    """Say how symbols go together: each pair of a few, else the bounds."""
     matrix = quality.correlation.matrix
     pairs = matrix[np.triu_indices(len(matrix), 1)]
     pairs = pairs[~np.isnan(pairs)]
@@ -123,6 +144,13 @@ def _patterns(quality: Quality, console: Console) -> None:
         step = length(quality.correlation.step_s)
         bounds = f"{low:.2f} to {high:.2f}, median {middle_r:.2f}"
         console.print(f"\n{step} moves of {len(matrix)} symbols correlate {bounds}")
+        names = [quality.series[k].symbol for k in quality.correlated]
+        width = max(map(len, names)) + sum(max(len(name), 5) + 1 for name in names)
+        if width <= console.width:
+            table = _table(("", *names), left=1)
+            for k, name in enumerate(names):
+                table.add_row(name, *("-" if v != v else two_digits(v) for v in matrix[k].tolist()))
+            console.print(table)
 
 
 def _spark(values: F64) -> str:

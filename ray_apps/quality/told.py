@@ -135,6 +135,15 @@ def amount(value: float) -> str:
     return f"{value:,.0f}" if 1e6 <= abs(value) < 1e15 else price(value)
 
 
+def two_digits(value: float) -> str:
+    """Give a correlation to two digits, without a sign before zero.
+
+    >>> two_digits(-0.001), two_digits(0.456)
+    ('0.00', '0.46')
+    """
+    return f"{round(value, 2) + 0.0:.2f}"
+
+
 def percent(share: float, digits: int = 1) -> str:
     """Give a share in percent, a dash where there is none; 100 only where nothing lacks, 0 only where nothing is.
 

@@ -69,10 +69,13 @@ def test_a_folder_is_judged_and_told_within_a_hundred_columns(tapewatch, folder:
     assert max(map(len, out.splitlines())) <= 100
     lines = [" ".join(line.split()) for line in out.splitlines()]
     assert lines[0] == ("crypto 1m: 12,860 bars of 3 symbols, 3 trading days, 2025-03-03 00:00 to 2025-03-06 00:00 UTC")
+    assert lines[lines.index("volatility") + 1].startswith("a day ")
+    assert lines[-4] == "A-USD B-USD C-USD"
+    assert [line.split()[k] for k, line in enumerate(lines[-3:], 1)] == ["1.00"] * 3
     assert "gap B-USD 2025-03-03 10:00 - 11:40 100 bars missing" in lines
     assert any(line.startswith("price outlier C-USD 2025-03-04 09:20 - 09:21 +90") for line in lines)
     assert "rows refused: 1 not numbers, 1 price not above zero" in lines
-    assert [line.split()[0] for line in lines if line.startswith(("A-USD", "B-USD", "C-USD"))] == [
+    assert [line.split()[0] for line in lines if line.startswith(("A-USD", "B-USD", "C-USD"))][:3] == [
         "C-USD", "B-USD", "A-USD",
     ]  # fmt: skip
     assert err.splitlines()[0].startswith("warning: C-USD.csv:")
