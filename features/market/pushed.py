@@ -134,7 +134,7 @@ def encode_pushed(asset_class: AssetClass, names: Sequence[str], bars: BarColumn
     """Write a request of bars, the reverse of `parse_pushed`; `names` [T] are in our spelling.
 
     >>> one = np.array([2.0])
-    >>> bars = BarColumns(np.array([60 * 10**9]), one, one, one, one, one, one * np.nan, one)
+    >>> bars = BarColumns(np.array([60_000 * NS_PER_MS]), one, one, one, one, one, one * NAN, one)
     >>> encode_pushed(AssetClass.CRYPTO, ["BTC-USD"], bars, 60)[24:]
     b'"bars":[{"symbol":"BTC-USD","t":60000,"o":2.0,"h":2.0,"l":2.0,"c":2.0,"v":2.0,"n":2.0,"bar_s":60}]}'
     """

@@ -16,6 +16,8 @@ import numpy as np
 
 from features.market.bars import BarColumns
 from features.market.types import NS_PER_MS, NS_PER_S, AssetClass
+from ray_apps.bench.recording_cost import recording_cost
+from ray_apps.bench.store_replay import store_replay_rate
 from ray_apps.ingest.backfill import Backfill, Order
 from ray_apps.ingest.history import History
 from ray_apps.ingest.pages import LIMIT
@@ -36,6 +38,15 @@ START_S = 60.0
 _SPAN = re.compile(rb"/range/1/minute/(\d+)/(\d+)")
 _COPIED = 9_000_000
 """Series of the bare copies are numbered from here: far from those of the backfill."""
+
+
+def run() -> dict[str, float]:
+    """Measure the ways into the store, out of it, and into a recording, one after the other."""
+    return {**backfill_rate(), **_named("replay", store_replay_rate()), **recording_cost()}
+
+
+def _named(prefix: str, figures: dict[str, float]) -> dict[str, float]:
+    return {f"{prefix}_{name}": value for name, value in figures.items()}
 
 
 def backfill_rate(symbols: int = 6, bars: int = LIMIT, url: str | None = None) -> dict[str, float]:

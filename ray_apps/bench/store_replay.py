@@ -58,7 +58,7 @@ def store_replay_rate(symbols: int = 500, days: int = 10, rounds: int = 2) -> di
     warm(AssetClass.STOCKS, BAR_S)
     with tempfile.TemporaryDirectory(prefix="tapewatch-bench-") as folder, LocalPostgres(Path(folder)) as server:
         migrate(server.dsn)
-        asyncio.run(_fill(server.dsn, symbols, days))
+        asyncio.run(fill(server.dsn, symbols, days))
         best = min((asyncio.run(_replay(server.dsn, symbols)) for _ in range(rounds)), key=lambda spent: spent.total_s)
     return {
         "bars": float(best.bars),
@@ -71,8 +71,8 @@ def store_replay_rate(symbols: int = 500, days: int = 10, rounds: int = 2) -> di
     }
 
 
-async def _fill(dsn: str, symbols: int, days: int) -> None:
-    """Store the sessions of some weeks by COPY, and leave the tables as a vacuum does."""
+async def fill(dsn: str, symbols: int, days: int) -> int:
+    """Store the sessions of some weeks by COPY, and leave the tables as a vacuum does; give the number of bars."""
     conn = await connect(dsn, "bench", TIMEOUT_S)
     try:
         await series.register(conn, AssetClass.STOCKS, [(i, f"S{i}", BAR_S) for i in range(symbols)])
@@ -87,6 +87,7 @@ async def _fill(dsn: str, symbols: int, days: int) -> None:
                 async with cursor.copy(query.encode()) as copy:
                     await copy.write(encode(_rows(day)))
         await conn.execute("VACUUM ANALYZE bars")
+        return int(np.isfinite(made.close).sum())
     finally:
         await conn.close()
 

@@ -75,9 +75,9 @@ class Seen:
         return statistics.median(last) / statistics.median(base) - 1.0
 
 
-def run(minutes: float = 10.0, warm_days: int = 1, symbols: int = SYMBOLS) -> dict[str, Any]:
+def run(minutes: float = 10.0, warm_days: int = 1, symbols: int = SYMBOLS, record: bool = False) -> dict[str, Any]:
     """Play second and minute bars as fast as all of them are stored; give what was stored and lost."""
-    with system(symbols, warm_days, (60, 1)) as running:
+    with system(symbols, warm_days, (60, 1), record) as running:
         pace, seen = Pace(), Seen()
         _play(running, pace, Seen(), FIRST_S)
         running.complete()

@@ -12,20 +12,21 @@ import typer
 from ray_apps.commands.common import Json, echo_json
 from ray_apps.errors import UsageError
 
-NAMES = ("parse", "replay", "memory", "start", "quality", "burst", "sustained")
+NAMES = ("parse", "replay", "memory", "start", "history", "quality", "warm", "burst", "sustained")
 
 
 def bench(
     name: Annotated[str, typer.Argument(help=f"One of {', '.join(NAMES)}, or all.")],
     symbols: Annotated[
         int | None,
-        typer.Option(min=1, max=10_000_000, help="Of memory: also what so many symbols take; of quality: so many."),
+        typer.Option(min=1, max=10_000_000, help="Of memory: what so many symbols take; of warm: stocks; of quality."),
     ] = None,
     bursts: Annotated[int, typer.Option(min=1, max=10_000, help="Of burst: how many are measured.")] = 500,
     minutes: Annotated[float, typer.Option(min=0.5, max=1_440, help="Of sustained: for how long.")] = 10.0,
     warm_days: Annotated[
         int | None, typer.Option(min=0, max=30, help="Of burst and sustained: days of history folded before.")
     ] = None,
+    record: Annotated[bool, typer.Option("--record", help="Of sustained: with everything recorded.")] = False,
     json: Json = False,
 ) -> None:
     """Measure one part, or all of them one after the other.
@@ -37,7 +38,8 @@ def bench(
     days = {} if warm_days is None else {"warm_days": warm_days}
     options: dict[str, dict[str, Any]] = {
         "memory": {"symbols": symbols}, "quality": {"symbols": symbols},
-        "burst": {"bursts": bursts, **days}, "sustained": {"minutes": minutes, **days},
+        "warm": {} if symbols is None else {"symbols": symbols},
+        "burst": {"bursts": bursts, **days}, "sustained": {"minutes": minutes, "record": record, **days},
     }  # fmt: skip
     for one in NAMES if name == "all" else (name,):
         figures = {"bench": one, **_run(one)(**options.get(one, {}))}
@@ -51,7 +53,7 @@ def bench(
 
 def _run(name: str) -> Callable[..., Mapping[str, Any]]:
     """Give a bench; those on Ray are imported when Ray has been told its token."""
-    if name in ("burst", "sustained"):
+    if name in ("warm", "burst", "sustained"):
         from ray_apps.settings import export
 
         export({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_urlsafe(32), "OMP_NUM_THREADS": "1"})

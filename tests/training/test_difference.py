@@ -80,7 +80,9 @@ CASES: dict[str, tuple[Scene, DetectionConfig, tuple[str, ...]]] = {
     "ratio": (
         BUSY, replace(NOW, volume_min_ratio=800.0), (r"(then: )?activity \S+ times normal is below min_ratio 800",)
     ),
-    "classic": (SCENE, replace(NOW, volume_classic=True), ("volume_spike is not classic", RESCALED)),
+    "classic": (
+        SCENE, replace(NOW, volume_classic=True), ("volume_spike is not classic", "volume_spike is classic", RESCALED)
+    ),
     "sector": (
         SCENE, replace(NOW, peers=Peers({"low": ("S0", "S1", "S2")})),
         (r"it is held against its sector's \(low\) move, not the market's",
