@@ -177,8 +177,8 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
 
     columns = (BarColumn(40), TextColumn("{task.completed:,.0f} of {task.total:,.0f} symbols"))
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+        task = progress.add_task("", total=0, visible=False)  # until it is known how many there are
+        yield lambda done, total: progress.update(task, completed=done, total=total, visible=True)
 
 
 def _tell(found: Quality, unreadable: tuple[str, ...], crossed: list[str], json: bool) -> None:

@@ -10,7 +10,7 @@ from features.market.quality.summary import MOST_CORRELATED, Quality
 from ray_apps.quality import charts
 from ray_apps.quality.demands import bad_rows
 from ray_apps.quality.record import zone
-from ray_apps.quality.told import NAMES, ORDER, amount, instant, percent, reasons, sample, span, two_digits, what
+from ray_apps.quality.told import NAMES, ORDER, amount, instant, move, percent, reasons, sample, span, two_digits, what
 from ray_apps.quality.wish import length, said
 
 MOST_SYMBOLS = 500
@@ -98,7 +98,7 @@ def _coverage(quality: Quality) -> str:
 def _findings(quality: Quality) -> str:
     shown = sample(quality.flaws, MOST_FINDINGS)
     if not shown:
-        return _section("Findings", "No gaps, stale prices, outliers, slips or splits.", "")
+        return _section("Findings", "No gaps, outages, stale prices, outliers, slips, splits or longer bars.", "")
     more = quality.n_flaws.total() - len(shown)
     note = f"The largest of each kind; {more:,} more are in the JSON." if more > 0 else "Everything that was found."
     first, rest = shown[:FINDINGS_OPEN], shown[FINDINGS_OPEN:]
@@ -221,7 +221,8 @@ def _symbols(quality: Quality) -> str:
             f"<td>{escape(s.symbol)}</td>",
             *(_cell(v) for v in (f"{s.n_bars:,}", f"{n_days:,}", *shares)),
             *(_cell(f"{n:,}" if n else "-", bool(n)) for n in counts),
-            *(_cell(percent(v)) for v in (s.volatility.daily, s.volatility.annual, s.volatility.overnight_share)),
+            *(_cell(move(v)) for v in (s.volatility.daily, s.volatility.annual)),
+            _cell(percent(s.volatility.overnight_share)),
         ]
         rows.append(f"<tr>{''.join(cells)}</tr>")
     left = len(quality.series) - len(order)

@@ -12,15 +12,26 @@ from features.market.quality.schema import schema
 from features.market.quality.summary import Quality
 from features.market.types import F64
 from ray_apps.quality.curves import clock, median_curve
+from ray_apps.quality.demands import bad_rows
 from ray_apps.quality.record import zone
-from ray_apps.quality.told import NAMES, amount, instant, percent, reasons, sample, span, two_digits, what
+from ray_apps.quality.told import NAMES, amount, instant, move, percent, reasons, sample, span, two_digits, what
 from ray_apps.quality.wish import length, said
 
 SYMBOLS_SHOWN = 40
+WIDE = 100
+"""Columns of a terminal that has room for everything."""
+LEAST_SYMBOL = 8
 FINDINGS_SHOWN = 16
 BLOCKS = " ▁▂▃▄▅▆▇█"
-COUNTED = (*(Flaw.GAP, Flaw.STALE, Flaw.PRICE_OUTLIER, Flaw.VOLUME_OUTLIER, Flaw.SLIP, Flaw.SPLIT),)
-HEADS = ("gaps", "stale\nprices", "price\noutliers", "volume\noutliers", "clock\nslips", "splits")
+COUNTED = {
+    Flaw.GAP: "gaps",
+    Flaw.STALE: "stale\nprices",
+    Flaw.PRICE_OUTLIER: "price\nout-\nliers",
+    Flaw.VOLUME_OUTLIER: "volume\nout-\nliers",
+    Flaw.SLIP: "clock\nslips",
+    Flaw.SPLIT: "splits",
+    Flaw.LENGTH: "longer\nbars",
+}
 
 
 def show(quality: Quality, console: Console) -> None:
@@ -39,19 +50,28 @@ def show(quality: Quality, console: Console) -> None:
 
 
 def _symbols(quality: Quality, console: Console) -> None:
-    table = _table(
-        ("symbol", "bars", "days", "prints", "covered", "missing", *HEADS, "bad\nrows", "move\na day"), left=1
-    )
+    """Print a row a symbol; kinds of which nothing was found have no column: eighty columns must do."""
+    counted = [flaw for flaw in COUNTED if quality.n_flaws[flaw]]
+    has_bad, is_wide = bool(bad_rows(quality)), console.width >= WIDE
+    has_gaps = is_wide and Flaw.GAP in counted
+    heads = ["symbol", "bars", *(["days", "prints"] if is_wide else []), "covered"] + ["missing"] * has_gaps
+    heads += [COUNTED[flaw] for flaw in counted] + ["bad\nrows"] * has_bad + ["move\na day"]
+    table = _table(heads, left=1)
+    table.columns[0].no_wrap = False
+    table.columns[0].overflow = "fold"
+    table.columns[0].min_width = LEAST_SYMBOL
     covered = quality.covered
     order = sorted(range(len(quality.series)), key=lambda k: (-_weight(quality, k), float(covered[k])))
     for k in order[:SYMBOLS_SHOWN]:
         s = quality.series[k]
-        table.add_row(
-            s.symbol, f"{s.n_bars:,}", f"{int((s.coverage.n_bars > 0).sum()):,}", percent(s.coverage.usual_share),
-            percent(float(covered[k])), percent(s.coverage.missing_share, 2) if s.n_flaws[Flaw.GAP] else "-",
-            *(f"{s.n_flaws[flaw]:,}" if s.n_flaws[flaw] else "-" for flaw in COUNTED),
-            f"{sum(s.refused.values()):,}" if s.refused.total() else "-", percent(s.volatility.daily),
-        )  # fmt: skip
+        cells = [s.symbol, f"{s.n_bars:,}"]
+        if is_wide:
+            cells += [f"{int((s.coverage.n_bars > 0).sum()):,}", percent(s.coverage.usual_share)]
+        cells.append(percent(float(covered[k])))
+        if has_gaps:
+            cells.append(percent(s.coverage.missing_share, 2) if s.n_flaws[Flaw.GAP] else "-")
+        counts = [s.n_flaws[flaw] for flaw in counted] + [s.refused.total()] * has_bad
+        table.add_row(*cells, *(f"{n:,}" if n else "-" for n in counts), move(s.volatility.daily))
     console.print(table)
     if len(order) > SYMBOLS_SHOWN:
         left = order[SYMBOLS_SHOWN:]
@@ -68,7 +88,7 @@ def _weight(quality: Quality, k: int) -> int:
 def _findings(quality: Quality, console: Console) -> None:
     total = quality.n_flaws.total()
     if not total:
-        console.print("nothing found: no gaps, stale prices, outliers, slips or splits\n")
+        console.print("nothing found: no gaps, outages, stale prices, outliers, slips, splits or longer bars\n")
         return
     table = _table(("finding", "symbol", "when (UTC)", "what"), left=4)
     shown = sample(quality.flaws, FINDINGS_SHOWN)
@@ -129,8 +149,8 @@ def _volatility(quality: Quality, console: Console) -> None:
     ):
         seen = np.array(values)[~np.isnan(values)]
         if len(seen):
-            low, middle, high = (percent(v) for v in np.quantile(seen, [0.0, 0.5, 1.0]).tolist())
-            of = " of the variance" if name == "at night" else ""
+            say, of = (percent, " of the variance") if name == "at night" else (move, "")
+            low, middle, high = (say(v) for v in np.quantile(seen, [0.0, 0.5, 1.0]).tolist())
             console.print(f"{name:<8} {low} to {high}, median {middle}{of}")
 
 

@@ -158,6 +158,15 @@ def percent(share: float, digits: int = 1) -> str:
     return f"{min(max(100 * share, least), 100 - least):.{digits}f} %"
 
 
+def move(size: float) -> str:
+    """Give a volatility in percent, a dash where there is none; it may be above 100.
+
+    >>> move(5.127), move(0.0312), move(float("nan"))
+    ('512.7 %', '3.1 %', '-')
+    """
+    return "-" if math.isnan(size) else f"{100 * size:.1f} %"
+
+
 def sample(flaws: Sequence[Finding], most: int) -> list[Finding]:
     """Give some of many findings: of each kind and series the largest first, kinds in turn."""
     by_kind = []

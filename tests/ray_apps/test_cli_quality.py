@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import sys
 import xml.etree.ElementTree as ET
 from datetime import UTC, datetime
 from pathlib import Path
@@ -79,6 +80,23 @@ def test_a_folder_is_judged_and_told_within_a_hundred_columns(tapewatch, folder:
         "C-USD", "B-USD", "A-USD",
     ]  # fmt: skip
     assert err.splitlines()[0].startswith("warning: C-USD.csv:")
+
+
+def test_on_a_terminal_it_is_shown_how_many_are_done(tapewatch, folder: Path, monkeypatch) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    code, out, err = tapewatch(folder, "--asset", "crypto")
+    assert (code, out[:9]) == (0, "crypto 1m")
+    assert "3 of 3 symbols" in err
+
+
+def test_a_narrow_terminal_has_every_number(tapewatch, folder: Path, monkeypatch) -> None:
+    monkeypatch.setattr("ray_apps.commands.quality.WIDTH", 80)
+    (folder / "A-USD.csv").rename(folder / "A20200530T1600C00150000-USD.csv")
+    code, out, _ = tapewatch(folder, "--asset", "crypto")
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 80
+    assert "…" not in out.split("finding")[0]
 
 
 def test_json_and_page(tapewatch, folder: Path, tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_findings_are_told_in_words() -> None:
         "x the usual volume", "0 bars", "3 price not above zero",
     ):  # fmt: skip
         assert what in said
-    assert "No gaps, stale prices, outliers, slips or splits." in words(tree(plain()))
+    assert "No gaps, outages, stale prices, outliers, slips, splits or longer bars." in words(tree(plain()))
 
 
 def test_the_coverage_map_names_holes_by_day() -> None:
