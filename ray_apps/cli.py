@@ -6,7 +6,21 @@ import sys
 
 import typer
 
-from ray_apps.commands import anomalies, backfill, bench, check, config, db, outbox, simulate, tail, up, version, warm
+from ray_apps.commands import (
+    anomalies,
+    backfill,
+    bench,
+    check,
+    config,
+    db,
+    outbox,
+    quality,
+    simulate,
+    tail,
+    up,
+    version,
+    warm,
+)
 from ray_apps.commands.common import instant
 from ray_apps.commands.database import database
 from ray_apps.errors import UserError
@@ -27,6 +41,7 @@ app.add_typer(config.app, name="config")
 app.command()(simulate.simulate)
 app.add_typer(training.app)
 app.command()(backfill.backfill)
+app.command()(quality.quality)
 app.command()(anomalies.anomalies)
 app.command()(tail.tail)
 app.command()(bench.bench)
