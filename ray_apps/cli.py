@@ -15,6 +15,7 @@ from ray_apps.commands import (
     db,
     import_bars,
     outbox,
+    quality,
     simulate,
     tail,
     up,
@@ -42,6 +43,7 @@ app.command()(simulate.simulate)
 app.add_typer(training.app)
 app.command()(backfill.backfill)
 app.command("import")(import_bars.import_bars)
+app.command()(quality.quality)
 app.command()(anomalies.anomalies)
 app.command()(tail.tail)
 app.command()(bench.bench)
