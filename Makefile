@@ -37,7 +37,7 @@ bench: install
 lock:
 	echo 'setuptools>=80' | $(COMPILE_LOCK) - -o requirements-build.lock
 	$(COMPILE_LOCK) pyproject.toml -o requirements.lock
-	$(COMPILE_LOCK) --extra dev --extra train -c requirements.lock pyproject.toml -o requirements-dev.lock
+	$(COMPILE_LOCK) --extra dev --extra train --extra s3 -c requirements.lock pyproject.toml -o requirements-dev.lock
 
 # A python that answers, of a version we take and with venv; shims of version managers may exist and not run.
 $(BIN)/python:

@@ -14,8 +14,10 @@ from ray_apps.commands import (
     config,
     db,
     drain,
+    import_bars,
     outbox,
     probe,
+    quality,
     simulate,
     tail,
     up,
@@ -42,6 +44,8 @@ app.add_typer(config.app, name="config")
 app.command()(simulate.simulate)
 app.add_typer(training.app)
 app.command()(backfill.backfill)
+app.command("import")(import_bars.import_bars)
+app.command()(quality.quality)
 app.command()(anomalies.anomalies)
 app.command()(tail.tail)
 app.command()(probe.probe)

@@ -36,6 +36,7 @@ from ray_apps.config import (
 )
 from ray_apps.config_services import HttpConfig, MetricsConfig, RecordingConfig, SimulatorConfig
 from ray_apps.errors import UsageError
+from ray_apps.imports.config import S3Config
 
 if TYPE_CHECKING:
     from features.decisions.config import DetectionConfig
@@ -54,9 +55,16 @@ VARIABLES: dict[str, tuple[str, ...]] = {
     **{f"polygon.tiers.{a.value}": (f"POLYGON_TIER_{a.name}",) for a in AssetClass},
     "database_url": ("DATABASE_URL",),
     "redis_url": ("REDIS_URL",),
+    "s3.endpoint_url": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+    "s3.key": ("AWS_ACCESS_KEY_ID",),
+    "s3.secret": ("AWS_SECRET_ACCESS_KEY",),
+    "s3.session_token": ("AWS_SESSION_TOKEN",),
 }
 # values never shown: keys, and addresses that may hold a password
-SECRET = ("polygon.api_key", "database_url", "redis_url", "sinks.webhook.secret", "http.token")
+SECRET = (
+    *("polygon.api_key", "database_url", "redis_url", "sinks.webhook.secret", "http.token"),
+    *("s3.key", "s3.secret", "s3.session_token"),
+)
 
 # keys a running process takes over at once; every other needs a restart
 SAFE = (
@@ -106,6 +114,7 @@ class Settings(BaseSettings):
     http: HttpConfig = HttpConfig()
     metrics: MetricsConfig = MetricsConfig()
     recording: RecordingConfig = RecordingConfig()
+    s3: S3Config = S3Config()
     database_url: PostgresUrl | None = None
     """PostgreSQL; unset: one from a wheel in the data folder."""
     redis_url: RedisUrl | None = None

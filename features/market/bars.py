@@ -149,12 +149,26 @@ def infer_bar_ms(t: I64) -> int | None:
     5000
     """
     distances, counts = np.unique(np.diff(t), return_counts=True)
-    for i in np.argsort(-counts, kind="stable")[:20]:
-        d = int(distances[i])
-        if d > 0 and d % 1000 == 0 and counts[distances % d == 0].sum() >= ON_GRID_SHARE * counts.sum():
-            return d
+    common = common_step_ms(distances, counts)
+    if common is not None:
+        return common
     gcd = int(np.gcd.reduce(distances)) if len(distances) else 0
     return gcd if gcd > 0 and gcd % 1000 == 0 else None
+
+
+def common_step_ms(distances: I64, counts: NDArray[np.intp], share: float = ON_GRID_SHARE) -> int | None:
+    """Give the commonest distance that divides a share of all, None where there is none; they may be of many series.
+
+    >>> common_step_ms(np.array([60_000, 90_000, 180_000]), np.array([30, 1, 9])) is None
+    True
+    >>> common_step_ms(np.array([60_000, 90_000, 180_000]), np.array([30, 1, 9]), share=0.9)
+    60000
+    """
+    for i in np.argsort(-counts, kind="stable")[:20]:
+        d = int(distances[i])
+        if d > 0 and d % 1000 == 0 and counts[distances % d == 0].sum() >= share * counts.sum():
+            return d
+    return None
 
 
 def waves(columns: Mapping[str, NDArray[np.generic]], bar_s: int, recv_ns: int) -> tuple[BarBatch, ...]:

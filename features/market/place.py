@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from features.market import symbols
 from features.market.bars import COLUMN_NAMES, BarColumns, waves
-from features.market.quality import Verdict
+from features.market.judge import Verdict
 from features.market.types import I32, NS_PER_S, BarBatch, Bool, FaultBatch, SlotTable
 
 

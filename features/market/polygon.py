@@ -29,8 +29,8 @@ from features.market import symbols
 from features.market.bars import BarColumns
 from features.market.decimals import read_decimals
 from features.market.errors import DataError
+from features.market.judge import Limits, judge, settle
 from features.market.place import place
-from features.market.quality import Limits, judge, settle
 from features.market.types import F64, I64, U8, AssetClass, BarBatch, FaultBatch, SlotTable
 from features.market.wire import TOPICS, Status, StockBar, WireBar, decode
 

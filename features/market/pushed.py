@@ -15,9 +15,9 @@ import numpy as np
 from features.market import symbols
 from features.market.bars import BarColumns
 from features.market.errors import DataError
+from features.market.judge import REASONS, Verdict, judge, settle
 from features.market.place import place
 from features.market.polygon import Limits, Parsed
-from features.market.quality import REASONS, Verdict, judge, settle
 from features.market.types import NS_PER_MS, AssetClass, BarBatch, FaultBatch, SlotTable
 
 MOST_BARS = 5_000

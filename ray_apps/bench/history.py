@@ -1,4 +1,4 @@
-"""Measure the way of the past into the database: pages served from memory, and what bare copies of the bars take."""
+"""Measure the ways of the past into the database, from pages and from files, and what bare copies of the bars take."""
 
 import asyncio
 import json
@@ -9,15 +9,23 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from features.market.bars import BarColumns
 from features.market.types import NS_PER_MS, NS_PER_S, AssetClass
 from ray_apps.bench.recording_cost import recording_cost
 from ray_apps.bench.store_replay import store_replay_rate
+from ray_apps.imports import importer
+from ray_apps.imports.config import S3Config
+from ray_apps.imports.pieces import BATCH_ROWS
+from ray_apps.imports.place import find
+from ray_apps.imports.told import Told
 from ray_apps.ingest.backfill import Backfill, Order
 from ray_apps.ingest.history import History
 from ray_apps.ingest.pages import LIMIT
@@ -42,7 +50,12 @@ _COPIED = 9_000_000
 
 def run() -> dict[str, float]:
     """Measure the ways into the store, out of it, and into a recording, one after the other."""
-    return {**backfill_rate(), **_named("replay", store_replay_rate()), **recording_cost()}
+    return {
+        **backfill_rate(),
+        **_named("import", import_rate()),
+        **_named("replay", store_replay_rate()),
+        **recording_cost(),
+    }
 
 
 def _named(prefix: str, figures: dict[str, float]) -> dict[str, float]:
@@ -73,6 +86,73 @@ def backfill_rate(symbols: int = 6, bars: int = LIMIT, url: str | None = None) -
     ):
         migrate(server.dsn)
         return asyncio.run(_measure(server.dsn, url or at, symbols, bars))
+
+
+def import_rate(symbols: int = 1_000, minutes: int = 390, files: int = 3) -> dict[str, float]:
+    """Import Parquet files of the vendor's flat layout, a day of minutes each, into a fresh database.
+
+    After each the same rows follow by bare keyed COPY, in as many transactions; each way the first day is not counted.
+
+    Returns
+    -------
+    dict
+        Bars of a file, bars per second of the import and the copies (`copy`), medians over the files, and the median
+        share of the copy the import reaches (`of_copy`).
+    """
+    with tempfile.TemporaryDirectory(prefix="tapewatch-bench-") as folder, LocalPostgres(Path(folder)) as server:
+        migrate(server.dsn)
+        pairs = []
+        for day in range(files + 1):
+            bars = _days_bars(symbols, minutes, day)
+            path = Path(folder) / f"day-{day}.parquet"
+            _write_flat(path, symbols, bars)
+            began = time.perf_counter()
+            order = importer.Order(find([str(path)], S3Config()), Told(AssetClass.STOCKS), 3_000)
+            running = importer.Import(server.dsn, order)
+            asyncio.run(running.run())
+            imported_s = time.perf_counter() - began
+            if [t.new for t in running.tallies] != [len(bars)]:
+                raise RuntimeError(f"expected {len(bars)} bars imported, was {running.tallies}")
+            pairs.append((imported_s, asyncio.run(_copied(server.dsn, symbols, bars))))
+    n = float(symbols * minutes)
+    imports, copies = (statistics.median(column) for column in zip(*pairs[1:], strict=True))
+    return {
+        "bars": n,
+        "bars_per_s": n / imports,
+        "copy_bars_per_s": n / copies,
+        "of_copy": statistics.median(copy / imported for imported, copy in pairs[1:]),
+    }
+
+
+def _days_bars(symbols: int, minutes: int, day: int) -> BarColumns:
+    """Give a day's minutes of some symbols, one after the other."""
+    bars = walk(symbols * minutes)
+    starts = FIRST_NS + day * partitions.DAY_NS + np.arange(minutes, dtype=np.int64) * MINUTE_NS
+    return replace(bars, ts=np.tile(starts, symbols), vwap=np.full(len(bars), np.nan))
+
+
+def _write_flat(path: Path, symbols: int, bars: BarColumns) -> None:
+    names = np.repeat([f"T{i:05d}" for i in range(symbols)], len(bars) // symbols)
+    table = pa.table({
+        "ticker": names, "volume": bars.volume, "open": bars.open, "close": bars.close, "high": bars.high,
+        "low": bars.low, "window_start": bars.ts, "transactions": bars.trades.astype(np.int64),
+    })  # fmt: skip
+    pq.write_table(table, path)
+
+
+async def _copied(dsn: str, symbols: int, bars: BarColumns) -> float:
+    """Give the seconds of a bare keyed COPY of the bars."""
+    series = np.repeat(_COPIED + np.arange(symbols, dtype=np.int32), len(bars) // symbols)
+    conn = await connect(dsn, "bench")
+    try:
+        began = time.perf_counter()
+        rows = replace(_rows(0, bars), series_id=series)
+        for first in range(0, len(rows), BATCH_ROWS):
+            async with conn.transaction():
+                await bar_sql.insert(conn, rows.take(slice(first, first + BATCH_ROWS)))
+        return time.perf_counter() - began
+    finally:
+        await conn.close()
 
 
 async def _measure(dsn: str, url: str, symbols: int, bars: int) -> dict[str, float]:

@@ -18,12 +18,10 @@ if TYPE_CHECKING:
     from features.market.types import AssetClass
     from ray_apps.commands.backfill_screen import Screen
     from ray_apps.ingest.allowed import Allowed
-    from ray_apps.ingest.backfill import Backfill, Order
+    from ray_apps.ingest.backfill import Order
     from ray_apps.ingest.history import History
     from ray_apps.ingest.plan import HistoryPlan
     from ray_apps.settings import Settings
-
-LOOK_S = 0.25
 
 
 class Bar(StrEnum):
@@ -159,26 +157,12 @@ async def _run(plan: HistoryPlan, wish: Wish, screen: Screen, dry_run: bool) -> 
             return True
         running = Backfill(history, order)
         try:
-            await _watch(running, screen)
+            await screen.watch(running)
         finally:
             screen.summary(wish.asset_class, running, history.calls.n_calls)
         return all(not t.failure for t in running.tallies)
     finally:
         await history.close()
-
-
-async def _watch(running: Backfill, screen: Screen) -> None:
-    """Show how far it is until it ends."""
-    task = asyncio.create_task(running.run())
-    try:
-        with screen.progress(running):
-            while not task.done():
-                await asyncio.wait({task}, timeout=LOOK_S)
-                screen.look(running)
-        await task
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _order(history: History, wish: Wish, allowed: Allowed, screen: Screen) -> Order:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
-from ray_apps.commands.lines import PIPED_WIDTH
+from ray_apps.commands.meter import Meter, print_result, time_left
 from ray_apps.ingest import wanted
 from ray_apps.ingest.pages import LIMIT, base_s
 from ray_apps.store import backfills
@@ -26,8 +21,6 @@ if TYPE_CHECKING:
     from ray_apps.ingest.backfill import Backfill, Order, Tally
     from ray_apps.ingest.history import History
 
-LINE_S = 10.0
-"""Between lines where the output is no terminal."""
 ROWS_SHOWN = 50
 COUNTS = ("new", "revised", "same")
 BARS_PER_S = 50_000.0
@@ -35,39 +28,19 @@ BARS_PER_S = 50_000.0
 
 
 class Screen:
-    """Shows on a terminal a bar, elsewhere a line now and then; `record` is the same for programs."""
+    """Shows how far it is and what it came to; `record` is the same for programs."""
 
     def __init__(self, is_json: bool) -> None:
         self.record: dict[str, Any] = {}
         self._is_json = is_json
-        self._is_terminal = sys.stderr.isatty()
-        self._bar: tuple[Progress, TaskID] | None = None
-        self._line_s = time.monotonic()
 
     def note(self, text: str) -> None:
         """Say something that is no result."""
         typer.echo(text, err=True)
 
-    @contextlib.contextmanager
-    def progress(self, running: Backfill) -> Iterator[None]:
-        """Show a bar for the time of the block, on a terminal."""
-        if not self._is_terminal:
-            yield
-            return
-        columns = (BarColumn(40), TextColumn("{task.percentage:5.1f} %"), TextColumn("{task.description}"))
-        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-            self._bar = progress, progress.add_task(state(running), total=1.0)
-            yield
-        self._bar = None
-
-    def look(self, running: Backfill) -> None:
-        """Show how far it is."""
-        if self._bar is not None:
-            progress, task = self._bar
-            progress.update(task, completed=running.share, description=state(running))
-        elif time.monotonic() - self._line_s >= LINE_S:
-            self._line_s = time.monotonic()
-            typer.echo(f"{running.share:6.1%}  {state(running)}", err=True)
+    async def watch(self, running: Backfill) -> None:
+        """Do it, showing how far it is."""
+        await Meter(lambda: running.share, lambda: state(running)).watch(running.run())
 
     def summary(self, asset_class: AssetClass, running: Backfill, n_calls: int) -> None:
         """Print what became of each symbol, those that failed first."""
@@ -86,7 +59,7 @@ class Screen:
         }
         if self._is_json:
             return
-        self._print(_table(tallies[:ROWS_SHOWN]))
+        print_result(_table(tallies[:ROWS_SHOWN]))
         if len(tallies) > ROWS_SHOWN:
             typer.echo(f"... and {len(tallies) - ROWS_SHOWN:,} more symbols")
         rate = running.n_bars / seconds
@@ -133,20 +106,14 @@ class Screen:
                 f"{bars:,} bars in {calls:,} calls ({limit}), about {timedelta(seconds=round(seconds))}"
             )
 
-    def _print(self, table: Table) -> None:
-        width = None if sys.stdout.isatty() else PIPED_WIDTH
-        Console(markup=False, highlight=False, width=width).print(table)
-
 
 def state(running: Backfill) -> str:
     """Give one line on how far it is."""
     seconds = max(time.monotonic() - running.started_s, 1e-3)
-    share = running.share
-    left = timedelta(seconds=round(seconds / share - seconds)) if share > 0.001 else "?"
     done = sum(t.is_over for t in running.tallies)
     failed = sum(bool(t.failure) for t in running.tallies)
     text = f"{done:,}/{len(running.tallies):,} symbols  {running.n_bars:,} bars  {running.n_bars / seconds:,.0f}/s"
-    return f"{text}  left {left}" + (f"  {failed:,} failed" if failed else "")
+    return f"{text}  left {time_left(running.started_s, running.share)}" + (f"  {failed:,} failed" if failed else "")
 
 
 def _table(tallies: list[Tally]) -> Table:

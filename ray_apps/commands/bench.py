@@ -12,14 +12,14 @@ import typer
 from ray_apps.commands.common import Json, echo_json
 from ray_apps.errors import UsageError
 
-NAMES = ("parse", "replay", "memory", "start", "history", "warm", "burst", "sustained")
+NAMES = ("parse", "replay", "memory", "start", "history", "quality", "warm", "burst", "sustained")
 
 
 def bench(
     name: Annotated[str, typer.Argument(help=f"One of {', '.join(NAMES)}, or all.")],
     symbols: Annotated[
         int | None,
-        typer.Option(min=1, max=10_000_000, help="Of memory: what so many symbols take; of warm: stocks."),
+        typer.Option(min=1, max=10_000_000, help="Of memory: what so many symbols take; of warm: stocks; of quality."),
     ] = None,
     bursts: Annotated[int, typer.Option(min=1, max=10_000, help="Of burst: how many are measured.")] = 500,
     minutes: Annotated[float, typer.Option(min=0.5, max=1_440, help="Of sustained: for how long.")] = 10.0,
@@ -37,7 +37,8 @@ def bench(
         raise UsageError(f"NAME: expected one of {', '.join(NAMES)}, all, was {name!r}")
     days = {} if warm_days is None else {"warm_days": warm_days}
     options: dict[str, dict[str, Any]] = {
-        "memory": {"symbols": symbols}, "warm": {} if symbols is None else {"symbols": symbols},
+        "memory": {"symbols": symbols}, "quality": {"symbols": symbols},
+        "warm": {} if symbols is None else {"symbols": symbols},
         "burst": {"bursts": bursts, **days}, "sustained": {"minutes": minutes, "record": record, **days},
     }  # fmt: skip
     for one in NAMES if name == "all" else (name,):

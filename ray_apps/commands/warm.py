@@ -19,6 +19,7 @@ def warm() -> None:
     from features.market.types import AssetClass, SlotTable
     from features.warm import warm as warm_engine
     from ray_apps.bench.parse import frames
+    from ray_apps.bench.quality import warm as warm_quality
     from ray_apps.scoring.models import shipped
 
     start = time.monotonic()
@@ -27,6 +28,7 @@ def warm() -> None:
     table = SlotTable(AssetClass.STOCKS)
     for _ in range(2):  # symbols new, then known
         parse(frames(3)[0], table, 0, 0)
+    warm_quality()
     for detector in shipped().values():
         detector.score(np.zeros((1, len(CATALOG))))
     typer.echo(f"kernels ready after {time.monotonic() - start:.0f} s")

@@ -4,7 +4,6 @@ Columns are `t,o,h,l,c,v` and where known `vw,n`; `t` is the window's start in U
 counted by reason and named by its line; the good ones are kept. A file that gives no series at all is a FileError.
 """
 
-import csv
 import gzip
 import zlib
 from collections import Counter
@@ -18,20 +17,23 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from features.market.bars import infer_bar_ms
-from features.market.types import F64, FAULT_REASONS, I64, NS_PER_MS, U8, Bool
+from features.market.types import F64, I64, NS_PER_MS, U8
 from ray_apps.store.errors import StoreError
+from ray_apps.store.sieve import (
+    ABSENT,
+    EARLIEST_MS,
+    LATEST_MS,
+    Rows,
+    number,
+    one_line,
+    refuse_bad_values,
+    refuse_missing,
+    whole_lines,
+)
 
 SUFFIXES = (".csv.gz", ".csv", ".parquet")
 REQUIRED = ("t", "o", "h", "l", "c", "v")
 OPTIONAL = ("vw", "n")
-ABSENT = ("", "nan", "NaN", "NAN", "null", "None", "NA")
-EARLIEST_MS = 100_000_000_000
-"""1973: a smaller number is seconds, which would otherwise be read as January 1970."""
-
-LATEST_MS = 4_102_444_800_000
-"""2100: a larger number is microseconds or nanoseconds."""
-
-MESSAGES_KEPT = 5
 
 
 class FileError(StoreError):
@@ -160,38 +162,7 @@ def read_bars(path: Path) -> SeriesFile:
     return _clean(path, symbol, rows)
 
 
-@dataclass(slots=True)
-class _Rows:
-    """Columns as read, float64 each (a millisecond is exact below 2**53), with each row's line in the file."""
-
-    path: Path
-    columns: dict[str, F64]
-    line: I64
-    refused: Counter[str] = field(default_factory=Counter)
-    messages: list[str] = field(default_factory=list)
-    faults: list[tuple[float, int]] = field(default_factory=list)  # start, ms, and index into FAULT_REASONS
-
-    def refuse(self, bad: Bool, reason: str, expected: str, column: str) -> None:
-        """Drop the rows of the mask, counting them."""
-        if not bad.any():
-            return
-        self.refused[reason] += int(bad.sum())
-        if reason in FAULT_REASONS:
-            self.faults += [(t, FAULT_REASONS.index(reason)) for t in self.columns["t"][bad].tolist()]
-        for i in np.flatnonzero(bad)[:MESSAGES_KEPT]:
-            self.say(int(self.line[i]), expected, f"{self.columns[column][i]:.15g}")
-        self.keep(~bad)
-
-    def say(self, line: int, expected: str, was: str) -> None:
-        if len(self.messages) < MESSAGES_KEPT:
-            self.messages.append(f"{self.path.name}:{line}: expected {expected}, was {_one_line(was)}")
-
-    def keep(self, rows: Bool | I64) -> None:
-        self.columns = {name: column[rows] for name, column in self.columns.items()}
-        self.line = self.line[rows]
-
-
-def _csv(path: Path) -> _Rows:
+def _csv(path: Path) -> Rows:
     data = _content(path)
     header = data.split(b"\n", 1)[0].decode("utf-8-sig", errors="replace")
     names = [name.strip().strip('"') for name in header.rstrip("\r").split(",")]
@@ -222,14 +193,14 @@ def _content(path: Path) -> bytes:
 def _wanted(path: Path, names: list[str]) -> list[str]:
     missing = [name for name in REQUIRED if name not in names]
     if missing:
-        had = _one_line(",".join(names))
+        had = one_line(",".join(names))
         raise FileError(
             f"{path.name}: expected the columns {','.join(REQUIRED)}, was without {','.join(missing)}: {had}"
         )
     return [*REQUIRED, *(name for name in OPTIONAL if name in names)]
 
 
-def _csv_fast(path: Path, data: bytes, wanted: list[str]) -> _Rows:
+def _csv_fast(path: Path, data: bytes, wanted: list[str]) -> Rows:
     table = pyarrow.csv.read_csv(
         pa.BufferReader(data),
         read_options=pyarrow.csv.ReadOptions(use_threads=False),
@@ -244,52 +215,30 @@ def _csv_fast(path: Path, data: bytes, wanted: list[str]) -> _Rows:
     else:  # blank lines are skipped: count them
         filled = [i for i, text in enumerate(data.splitlines(), 1) if text.strip()]
         line = np.array(filled[1 : n + 1], dtype=np.int64)
-    return _Rows(path, columns, line)
+    return Rows(path.name, columns, line)
 
 
-def _csv_by_line(path: Path, data: bytes, names: list[str], wanted: list[str]) -> _Rows:
+def _csv_by_line(path: Path, data: bytes, names: list[str], wanted: list[str]) -> Rows:
     """Read a file with rows that are not numbers: slower, and tells which."""
-    rows = _Rows(path, {}, np.empty(0, dtype=np.int64))
+    rows = Rows(path.name, {}, np.empty(0, dtype=np.int64))
     at = [names.index(name) for name in wanted]
     values: list[list[float]] = []
     lines: list[int] = []
     text = data.decode("utf-8-sig", errors="replace").split("\n")
-    for number, line in enumerate(text[1:], 2):
-        try:  # a line at a time: an open quote spoils one line, not the rest of the file
-            fields = next(csv.reader([line.rstrip("\r")]), [])
-        except csv.Error as e:
-            rows.refused["malformed"] += 1
-            rows.say(number, "a line of values", str(e))
-            continue
-        if not fields:
-            continue
-        if len(fields) != len(names):
-            rows.refused["missing_field" if len(fields) < len(names) else "malformed"] += 1
-            rows.say(number, f"{len(names)} values", str(len(fields)))
-            continue
+    for line, fields in whole_lines(rows, text[1:], 2, len(names)):
         try:
-            values.append([_number(fields[i]) for i in at])
-            lines.append(number)
+            values.append([number(fields[i]) for i in at])
+            lines.append(line)
         except ValueError:
             rows.refused["wrong_type"] += 1
-            rows.say(number, "numbers", ",".join(fields[i] for i in at))
+            rows.say(line, "numbers", ",".join(fields[i] for i in at))
     block = np.array(values, dtype=np.float64).reshape(len(values), len(wanted))
     rows.columns = {name: np.ascontiguousarray(block[:, k]) for k, name in enumerate(wanted)}
     rows.line = np.array(lines, dtype=np.int64)
     return rows
 
 
-def _one_line(text: str) -> str:
-    """Give the start of a text without what would break or garble a line."""
-    return "".join(c if c.isprintable() else "?" for c in text[:80])
-
-
-def _number(text: str) -> float:
-    stripped = text.strip()
-    return float("nan") if stripped in ABSENT else float(stripped)
-
-
-def _parquet(path: Path) -> _Rows:
+def _parquet(path: Path) -> Rows:
     try:
         with pa.OSFile(str(path)) as source:
             file = pyarrow.parquet.ParquetFile(source)
@@ -306,7 +255,7 @@ def _parquet(path: Path) -> _Rows:
         if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
             raise FileError(f"{path.name}: expected numbers in column {name}, was {column.type}")
         columns[name] = _float64(column)
-    return _Rows(path, columns, np.arange(1, len(table) + 1))
+    return Rows(path.name, columns, np.arange(1, len(table) + 1))
 
 
 def _float64(column: pa.ChunkedArray) -> F64:
@@ -314,7 +263,7 @@ def _float64(column: pa.ChunkedArray) -> F64:
     return np.ascontiguousarray(values, dtype=np.float64)
 
 
-def _clean(path: Path, symbol: str, rows: _Rows) -> SeriesFile:
+def _clean(path: Path, symbol: str, rows: Rows) -> SeriesFile:
     _refuse_bad_rows(rows)
     n_duplicates = _sort(rows)
     if not len(rows.line):
@@ -350,25 +299,15 @@ def _clean(path: Path, symbol: str, rows: _Rows) -> SeriesFile:
     )
 
 
-def _refuse_bad_rows(rows: _Rows) -> None:
-    for name in REQUIRED:
-        rows.refuse(np.isnan(rows.columns[name]), "missing_field", f"a value in {name}", name)
+def _refuse_bad_rows(rows: Rows) -> None:
+    refuse_missing(rows, REQUIRED)
     t = rows.columns["t"]
     expected = "t in Unix milliseconds"
     rows.refuse(~((t >= EARLIEST_MS) & (t <= LATEST_MS) & (t == np.floor(t))), "bad_time", expected, "t")
-    for name in ("o", "h", "l", "c"):
-        price = rows.columns[name]
-        rows.refuse(~(np.isfinite(price) & (price > 0)), "bad_price", f"a positive price in {name}", name)
-    c = rows.columns
-    outside = (c["h"] < np.maximum(c["o"], c["c"])) | (c["l"] > np.minimum(c["o"], c["c"]))
-    rows.refuse(outside, "high_below_low", "l <= o, c <= h", "h")
-    for name in ("v", "n"):
-        if name in rows.columns:
-            amount = rows.columns[name]
-            rows.refuse((amount < 0) | np.isinf(amount), "bad_volume", f"{name} of 0 or more", name)
+    refuse_bad_values(rows)
 
 
-def _sort(rows: _Rows) -> int:
+def _sort(rows: Rows) -> int:
     """Sort by time; drop exact repeats, giving their number, and of rows that differ keep the last."""
     rows.keep(np.argsort(rows.columns["t"], kind="stable"))
     t = rows.columns["t"]
@@ -385,7 +324,7 @@ def _sort(rows: _Rows) -> int:
     return int(same.sum())
 
 
-def _nothing_left(path: Path, rows: _Rows) -> str:
+def _nothing_left(path: Path, rows: Rows) -> str:
     reasons = ", ".join(f"{n} {reason}" for reason, n in rows.refused.most_common())
     first = f"; first: {rows.messages[0]}" if rows.messages else ""
     return f"{path.name}: expected rows of bars, was none good ({reasons}){first}"

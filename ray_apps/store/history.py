@@ -1,15 +1,16 @@
-"""Write the vendor's past beside the live writers: many bars a transaction, with what is then known complete."""
+"""Write the past beside the live writers, many bars a transaction: the vendor's, then known complete, or of files."""
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import numpy as np
 from psycopg import errors
 
 from features.market.bars import BarColumns
-from features.market.types import I64, AssetClass, Bool
+from features.market.types import I32, I64, AssetClass, Bool
 from ray_apps.store import backfills, partitions, rollup, series
 from ray_apps.store import bars as bar_sql
 from ray_apps.store.backfills import Covered, Span
@@ -37,12 +38,49 @@ class Stretch:
 
 
 @dataclass(frozen=True, slots=True)
+class Sheaf:
+    """Bars of many series, which need not be all there are of any span.
+
+    Attributes
+    ----------
+    series
+        (symbol, bar length in seconds), each once.
+    row
+        [T] int32, whose each bar is: an index into `series`.
+    bars
+        [T] bars, sorted by row, then time; one a window.
+    """
+
+    series: Sequence[tuple[str, int]]
+    row: I32
+    bars: BarColumns
+
+
+@dataclass(frozen=True, slots=True)
 class Written:
-    """What became of a stretch's bars; `same` were stored before and stay."""
+    """What became of bars; `same` were stored before and stay."""
 
     new: int
     revised: int
     same: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """What a write came to, by series: settled windows, and those only added."""
+
+    settled: bar_sql.Merged
+    added: dict[int, int]
+
+    def written(self, n: int, series: int | None = None) -> Written:
+        """Count what became of `n` bars, those of one series or all."""
+        if not n:
+            return Written(0, 0, 0)
+        new, revised = (
+            sum(counts.values()) if series is None else counts.get(series, 0)
+            for counts in (_sum(self.settled.new, self.added), self.settled.revised)
+        )
+        return Written(new, revised, n - new - revised)
 
 
 class HistoryWriter:
@@ -68,16 +106,26 @@ class HistoryWriter:
         StoreUnavailableError
             When the database is away or full, or another writer holds the same windows: write them again.
         """
-        try:
-            with unavailable("store history"):
-                try:
-                    return await self._write(stretches, settled_ns)
-                except errors.CheckViolation:  # retention dropped a day that is written again
-                    self._days.clear()
-                    return await self._write(stretches, settled_ns)
-        except BaseException:
-            await self.close()
-            raise
+        async with self._able():
+            slots = await self._slots_of([(s.symbol, s.bar_s) for s in stretches if len(s.bars)])
+            ids = [series_id(self._class, slots.get((s.symbol, s.bar_s), 0)) for s in stretches]
+            covered = [_until(s, settled_ns) for s in stretches]
+            counts = await self._store(_rows(stretches, ids), settled_ns, covered)
+        return [counts.written(len(s.bars), i) for s, i in zip(stretches, ids, strict=True)]
+
+    async def write_sheaf(self, sheaf: Sheaf, settled_ns: int) -> Written:
+        """Store bars of which is not said that they are complete; writing them again changes nothing.
+
+        Raises
+        ------
+        StoreUnavailableError
+            As `write`.
+        """
+        async with self._able():
+            slots = await self._slots_of(sheaf.series)
+            ids = np.array([series_id(self._class, slots[s]) for s in sheaf.series], dtype=np.int32)
+            counts = await self._store(_as_rows(sheaf.bars, ids[sheaf.row], time.time_ns()), settled_ns, [])
+        return counts.written(len(sheaf.bars))
 
     async def close(self) -> None:
         """Close the connection."""
@@ -87,31 +135,42 @@ class HistoryWriter:
         if conn is not None:
             await conn.close()
 
-    async def _connection(self) -> Conn:
-        if self._conn is None or self._conn.closed:
-            self._conn = await connect(self._dsn, f"history-{self._class}", WRITE_TIMEOUT_S)
-            await self._conn.execute(bar_sql.STAGE.encode())
-        return self._conn
+    @asynccontextmanager
+    async def _able(self) -> AsyncIterator[None]:
+        """Hold the connection for a write; it does not outlive one that failed."""
+        try:
+            with unavailable("store history"):
+                if self._conn is None or self._conn.closed:
+                    self._conn = await connect(self._dsn, f"history-{self._class}", WRITE_TIMEOUT_S)
+                    await self._conn.execute(bar_sql.STAGE.encode())
+                yield
+        except BaseException:
+            await self.close()
+            raise
 
-    async def _write(self, stretches: Sequence[Stretch], settled_ns: int) -> list[Written]:
-        conn = await self._connection()
-        slots = await self._slots_of(conn, [(s.symbol, s.bar_s) for s in stretches if len(s.bars)])
-        ids = [series_id(self._class, slots.get((s.symbol, s.bar_s), 0)) for s in stretches]
-        rows = _rows(stretches, ids)
+    async def _store(self, rows: BarRows, settled_ns: int, covered: list[Covered]) -> _Counts:
+        try:
+            return await self._store_once(rows, settled_ns, covered)
+        except errors.CheckViolation:  # retention dropped a day that is written again
+            self._days.clear()
+            return await self._store_once(rows, settled_ns, covered)
+
+    async def _store_once(self, rows: BarRows, settled_ns: int, covered: list[Covered]) -> _Counts:
+        assert self._conn is not None
         days = partitions.days_of(rows.ts)
         if not days <= self._days:
-            await partitions.ensure(conn, days)
+            await partitions.ensure(self._conn, days)
             self._days |= days
         is_settled = rows.ts < settled_ns
         async with asyncio.timeout(WRITE_TIMEOUT_S):
-            done = await self._settled(conn, rows.take(is_settled), [_until(s, settled_ns) for s in stretches])
-            added = await self._open(conn, rows.take(~is_settled))
-        return [_written(len(s.bars), i, done, added) for s, i in zip(stretches, ids, strict=True)]
+            done = await self._settled(self._conn, rows.take(is_settled), covered)
+            return _Counts(done, await self._open(self._conn, rows.take(~is_settled)))
 
-    async def _slots_of(self, conn: Conn, wanted: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
+    async def _slots_of(self, wanted: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """Give the slots, numbering what is new: a symbol without a bar gets none."""
+        assert self._conn is not None
         fresh = [s for s in wanted if s not in self._slots]
-        self._slots |= dict(zip(fresh, await series.allocate(conn, self._class, fresh), strict=True))
+        self._slots |= dict(zip(fresh, await series.allocate(self._conn, self._class, fresh), strict=True))
         return self._slots
 
     async def _settled(self, conn: Conn, rows: BarRows, covered: list[Covered]) -> bar_sql.Merged:
@@ -142,7 +201,7 @@ def _rows(stretches: Sequence[Stretch], ids: Sequence[int]) -> BarRows:
     return BarRows.concat(parts)
 
 
-def _as_rows(bars: BarColumns, series: int, received_ns: int) -> BarRows:
+def _as_rows(bars: BarColumns, series: I32 | int, received_ns: int) -> BarRows:
     n = len(bars)
     return BarRows(
         np.full(n, series, dtype=np.int32), bars.ts, np.full(n, received_ns, dtype=np.int64),
@@ -169,10 +228,3 @@ async def _by_novelty(conn: Conn, rows: BarRows) -> list[tuple[BarRows, bool]]:
 
 def _sum(a: dict[int, int], b: dict[int, int]) -> dict[int, int]:
     return {i: a.get(i, 0) + b.get(i, 0) for i in a.keys() | b.keys()}
-
-
-def _written(n: int, series: int, done: bar_sql.Merged, added: dict[int, int]) -> Written:
-    if not n:
-        return Written(0, 0, 0)
-    new, revised = done.new.get(series, 0) + added.get(series, 0), done.revised.get(series, 0)
-    return Written(new, revised, n - new - revised)

@@ -64,7 +64,7 @@ def test_every_option_says_what_it_does():
 def test_the_commands_of_the_issue_are_there():
     names = {" ".join(path) for path, _ in commands()}
     assert names >= {"up", "check", "simulate", "config show", "config check", "anomalies", "tail", "bench", "version"}
-    assert names >= {"db migrate", "db size", "replay", "backfill"}
+    assert names >= {"db migrate", "db size", "replay", "backfill", "import", "quality"}
 
 
 def test_no_arguments_is_help(tapewatch):

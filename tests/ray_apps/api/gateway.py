@@ -1,4 +1,4 @@
-"""Run an ASGI application under a real uvicorn on a free loopback port."""
+"""Run an ASGI application under a real uvicorn on a loopback port."""
 
 import contextlib
 import socket
@@ -12,10 +12,11 @@ from tests.support.eventually import eventually_sync
 
 
 @contextlib.contextmanager
-def serving(app: FastAPI) -> Iterator[str]:
-    """Give the address of the running application; stop it at the end."""
+def serving(app: FastAPI, port: int = 0) -> Iterator[str]:
+    """Give the address of the running application; stop it at the end. Port 0 is any free one."""
     listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
     config = uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1, lifespan="off")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
