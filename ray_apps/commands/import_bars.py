@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from features.market.types import AssetClass
     from ray_apps.commands.import_screen import Screen
-    from ray_apps.config import HttpConfig
+    from ray_apps.config_services import HttpConfig
     from ray_apps.imports.importer import Import
     from ray_apps.imports.place import Place
     from ray_apps.imports.push import Refusal
