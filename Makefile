@@ -4,6 +4,7 @@
 #   make run       install, then `tapewatch up`; ARGS="--speed 60 --symbols 500" is passed on
 #   make test      install, then lint, types, unit and integration tests
 #   make bench     install, then every benchmark, as JSON lines
+#   make e2e       the chart on the cluster in KUBECONFIG; ARGS='--build "docker build -t {tag} ."' makes the image
 #   make lock      compile the lock files anew (needs uv)
 
 VENV := .venv
@@ -16,7 +17,7 @@ COMPILE := $(BIN)/python -m compileall -q -j 0 $(VENV)/lib > /dev/null 2>&1 || t
 COMPILE_LOCK := uv pip compile --universal --generate-hashes --no-emit-index-url --python-version 3.11
 ARGS ?=
 
-.PHONY: install run test bench lock
+.PHONY: install run test bench e2e lock
 .DELETE_ON_ERROR:
 
 install: $(VENV)/.installed
@@ -33,6 +34,9 @@ test: $(VENV)/.installed-dev
 
 bench: install
 	@$(BIN)/tapewatch bench all --json $(ARGS)
+
+e2e: $(VENV)/.installed-dev
+	@PATH="$(BIN):$$PATH" $(BIN)/python k8s/e2e.py $(ARGS)
 
 lock:
 	echo 'setuptools>=80' | $(COMPILE_LOCK) - -o requirements-build.lock

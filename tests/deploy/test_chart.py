@@ -53,7 +53,7 @@ def test_the_ray_service_is_what_the_operator_takes(values: Path) -> None:
     path = CRDS / "kuberay-crds.yaml.xz"
     if not path.exists():
         pytest.skip("the operator's CRDs are not here")
-    crds = [d for d in yaml.safe_load_all(lzma.open(path).read()) if d]
+    crds = [d for d in yaml.safe_load_all(lzma.decompress(path.read_bytes())) if d]
     (crd,) = [c for c in crds if c["metadata"]["name"] == "rayservices.ray.io"]
     (schema,) = [v["schema"]["openAPIV3Schema"] for v in crd["spec"]["versions"] if v["name"] == "v1"]
     (service,) = [o for o in rendered(values) if o["kind"] == "RayService"]
@@ -69,9 +69,9 @@ def _closed(schema):
         return schema
     made = {k: _closed(v) for k, v in schema.items() if k not in ("format",)}
     is_open = any(k in schema for k in ("x-kubernetes-preserve-unknown-fields", "additionalProperties"))
-    if isinstance(schema.get("properties"), dict) and schema.get("type") == "object" and not is_open:
-        if "apiVersion" not in schema["properties"]:
-            made["additionalProperties"] = False
+    known = schema.get("properties")
+    if isinstance(known, dict) and schema.get("type") == "object" and not is_open and "apiVersion" not in known:
+        made["additionalProperties"] = False
     return made
 
 
