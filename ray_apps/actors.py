@@ -30,6 +30,7 @@ from ray_apps.scoring.shadow import Shadow
 from ray_apps.shards import recovery
 from ray_apps.shards.aftermath import Aftermath
 from ray_apps.shards.desk import DeskService
+from ray_apps.shards.desk_counts import DeskCounts
 from ray_apps.shards.messages import Ack, Message, Opened, Peaks
 from ray_apps.shards.routing import FatalSendError
 from ray_apps.shards.shard import ShardConfig, StaleStateError, SymbolShard
@@ -285,6 +286,8 @@ class DeskActor:
     def __init__(self, desks: dict[AssetClass, DeskService]) -> None:
         self.desks = desks
         self._locks = {a: asyncio.Lock() for a in desks}
+        self.counts = DeskCounts(desks, secrets.token_hex(4))
+        self._task: asyncio.Task[None] | None = None
 
     async def configure(self, asset_class: AssetClass, detection: DetectionConfig, telling: Telling) -> None:
         """Merge and tell by these settings from the next window on."""
@@ -293,8 +296,10 @@ class DeskActor:
 
     async def settle(self, asset_class: AssetClass, ctx: Contexts, epoch: int) -> int:
         """Settle one window; give how many notifications it came to."""
+        self._task = self._task or asyncio.create_task(self.counts.run(count))
         async with self._locks[asset_class]:
             report = await self.desks[asset_class].settle(ctx, epoch)
+        self.counts.take(asset_class, report)
         return len(report.notified)
 
 
@@ -304,8 +309,8 @@ class SinkActor:
     def __init__(self, plan: "SinkPlan") -> None:
         from ray_apps.sinks.service import SinkService  # Redis and HTTP clients: half a second no other actor needs
 
-        self.service = SinkService(plan)
         self.hub = Hub()
+        self.service = SinkService(plan, self.hub.put)
         if plan.metrics.port is not None:
             self.hub.serve(plan.metrics.host, plan.metrics.port)
         self._task: asyncio.Task[None] | None = None

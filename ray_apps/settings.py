@@ -56,7 +56,10 @@ VARIABLES: dict[str, tuple[str, ...]] = {
     "redis_url": ("REDIS_URL",),
 }
 # values never shown: keys, and addresses that may hold a password
-SECRET = ("polygon.api_key", "database_url", "redis_url", "sinks.webhook.secret", "http.token")
+SECRET = (
+    *("polygon.api_key", "database_url", "redis_url", "http.token"),
+    *("sinks.webhook.secret", "sinks.grafana.token"),
+)
 
 # keys a running process takes over at once; every other needs a restart
 SAFE = (
