@@ -100,8 +100,8 @@ class FeedService:
 
     @property
     def is_in_session(self) -> bool:
-        """Whether the market should print now."""
-        return self._in_session(time.time_ns())
+        """Whether bars should come now."""
+        return not self.plan.feed.is_daily and self._in_session(time.time_ns())
 
     @property
     def watch(self) -> MarketWatch | None:
