@@ -6,7 +6,21 @@ import sys
 
 import typer
 
-from ray_apps.commands import anomalies, backfill, bench, check, config, db, outbox, simulate, tail, up, version, warm
+from ray_apps.commands import (
+    anomalies,
+    backfill,
+    bench,
+    check,
+    config,
+    db,
+    grafana,
+    outbox,
+    simulate,
+    tail,
+    up,
+    version,
+    warm,
+)
 from ray_apps.commands.common import instant
 from ray_apps.commands.database import database
 from ray_apps.errors import UserError
@@ -32,6 +46,7 @@ app.command()(tail.tail)
 app.command()(bench.bench)
 app.add_typer(db.app, name="db")
 app.add_typer(outbox.app, name="outbox")
+app.add_typer(grafana.app, name="grafana")
 app.command()(version.version)
 app.command(hidden=True)(warm.warm)
 
