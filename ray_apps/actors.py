@@ -71,6 +71,7 @@ class ShardActor:
 
         Loads Serve's client, seconds of work: in a thread, and only once Serve is up.
         """
+        self._begin()
         if self.shadow is not None:
             return
         try:
@@ -81,6 +82,10 @@ class ShardActor:
             return
         mine = [s for s in served if s.asset_class is self.shard.config.asset_class]
         self.shadow = self.shadow or Shadow(mine, handle.score.remote, self.after.own, self.after.note)
+
+    def _begin(self) -> None:
+        """Count and be heard of; one that was started again while no bars come too."""
+        self._task = self._task or asyncio.create_task(self.after.run(count))
 
     async def position(self) -> int:
         """Recover if need be; give the newest applied message, -1 where there is no state to start from."""
@@ -121,8 +126,7 @@ class ShardActor:
                 self.is_recovered = False
                 await self._recover()
                 ack = await self.shard.apply(message)
-            if self._task is None:
-                self._task = asyncio.create_task(self.after.run(count))
+            self._begin()
             self.after.take(self.shard.seen, dict(self.shard.called))
             due = self.after.due(message, self.shard.seen)
             if self.shadow is not None and due:

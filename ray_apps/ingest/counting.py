@@ -70,7 +70,7 @@ class FeedCounts:
                 if value == value:
                     own.set(gauge, value, asset_class=a)
         if stats is not None:
-            self._count_silence(stats.bars, feed.is_in_session)
+            self._count_silence(stats.bars, feed.is_in_session and watch is not None)
             self._grow(metrics.BARS_RECEIVED, "", stats.bars, asset_class=a, bar_length=self.bar_length)
             for reason, n in stats.errors.items():
                 self._grow(metrics.BARS_DROPPED, reason, n, asset_class=a, reason=reason)
@@ -82,8 +82,9 @@ class FeedCounts:
             own.set(metrics.QUEUE_DEPTH, stats.queue_bars, queue=f"bars_{a}")
         return own.snapshot()
 
-    def _count_silence(self, n_bars: int, is_in_session: bool) -> None:
-        if not is_in_session or n_bars != self._had.get((metrics.BARS_RECEIVED.name, ""), 0.0):
+    def _count_silence(self, n_bars: int, is_due: bool) -> None:
+        """Say how long no bar was handed on; while the state is warming, and out of session, none is due."""
+        if not is_due or n_bars != self._had.get((metrics.BARS_RECEIVED.name, ""), 0.0):
             self._silent_since_s = self._clock()
         self.own.set(metrics.SILENT, self._clock() - self._silent_since_s, asset_class=self.asset_class)
 

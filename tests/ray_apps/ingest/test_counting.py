@@ -16,7 +16,7 @@ class Feed:
     status: str = "live"
     is_in_session: bool = True
     now: FeedStats = field(default_factory=FeedStats)
-    watch: Any = None
+    watch: Any = field(default_factory=lambda: watch_of())
     n_bursts: int = 0
 
     def stats(self) -> FeedStats:
@@ -24,6 +24,12 @@ class Feed:
 
     def bursts(self, after: int) -> list[float]:
         return [0.2] * (self.n_bursts - after)
+
+
+def watch_of(completeness: float = float("nan"), breadth: float = float("nan")) -> Any:
+    stream = SimpleNamespace(n_late=0, n_revised=0, n_older=0)
+    router = SimpleNamespace(n_bars=0)
+    return SimpleNamespace(stream=stream, router=router, completeness=completeness, breadth=breadth)
 
 
 class Place:
@@ -60,9 +66,13 @@ def test_totals_are_counted_from_nought() -> None:
 
 
 def test_the_newest_window_is_told_of_once_there_is_one() -> None:
-    place, nan = Place(), float("nan")
-    stream = SimpleNamespace(n_late=0, n_revised=0, n_older=0)
-    place.feed.watch = SimpleNamespace(stream=stream, router=SimpleNamespace(n_bars=0), completeness=nan, breadth=nan)
+    place = Place()
     assert place.value(metrics.COMPLETENESS) is None
-    place.feed.watch.completeness, place.feed.watch.breadth = 0.98, 0.1
+    place.feed.watch = watch_of(0.98, 0.1)
     assert (place.value(metrics.COMPLETENESS), place.value(metrics.BREADTH)) == (0.98, 0.1)
+
+
+def test_no_bar_is_due_while_the_state_is_warming() -> None:
+    place = Place()
+    place.feed.watch, place.now_s = None, 500.0
+    assert place.value(metrics.SILENT) == 0.0
