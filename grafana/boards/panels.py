@@ -10,6 +10,7 @@ PROMETHEUS = {"type": "prometheus", "uid": "${prometheus}"}
 POSTGRES = {"type": "grafana-postgresql-datasource", "uid": "${postgres}"}
 COLUMNS = 24
 SEVERITIES = {"low": "blue", "medium": "yellow", "high": "orange", "critical": "red"}
+LEGEND = {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []}
 ENTRY = "${gateway}/v1/anomalies/${__data.fields.id}"
 """An anomaly's entry in the HTTP API; the row it is used on has a field `id`."""
 EPISODE = "${gateway}/v1/anomalies?episode_id=${__data.fields.id}"
@@ -58,10 +59,7 @@ def graph(title: str, targets: Sequence[Json], unit: str, about: str = "", **mor
     if steps := more.pop("steps", None):
         custom["thresholdsStyle"] = {"mode": "line"}
         defaults = {**defaults, "thresholds": thresholds(steps)}
-    options = {
-        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
-        "tooltip": {"mode": "multi", "sort": "desc"},
-    }
+    options = {"legend": LEGEND, "tooltip": {"mode": "multi", "sort": "desc"}}
     return panel("timeseries", title, targets, unit, about, custom=custom, defaults=defaults, options=options, **more)
 
 
@@ -70,8 +68,13 @@ def number(title: str, targets: Sequence[Json], unit: str, about: str = "", **mo
     defaults: Json = more.pop("defaults", {})
     if steps := more.pop("steps", None):
         defaults = {**defaults, "thresholds": thresholds(steps)}
-    options = {"reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False}, "colorMode": "value"}
     kind = more.pop("kind", "stat")
+    looks = {
+        "stat": {"colorMode": "value", "graphMode": "none"},
+        "gauge": {"showThresholdMarkers": True, "showThresholdLabels": False},
+        "bargauge": {"displayMode": "gradient", "orientation": "horizontal"},
+    }
+    options = {"reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False}, **looks[kind]}
     return panel(kind, title, targets, unit, about, defaults=defaults, options=options, **{"w": 6, "h": 5, **more})
 
 
@@ -83,7 +86,8 @@ def table(title: str, query: Json, about: str = "", unit: str = "short", **more:
     ]
     overrides += [_override(column, unit=u) for column, u in more.pop("units", {}).items()]
     overrides += [
-        _override(c, **{"custom.hideFrom": {"viz": True}, "custom.hidden": True}) for c in more.pop("hide", ())
+        _override(c, **{"custom.hideFrom": {"viz": True, "legend": False, "tooltip": False}, "custom.hidden": True})
+        for c in more.pop("hide", ())
     ]
     overrides += [_override(c, **coloured()) for c in more.pop("severities", ())]
     overrides += more.pop("overrides", [])
@@ -95,7 +99,10 @@ def heatmap(title: str, targets: Sequence[Json], unit: str, about: str = "", **m
     """Give counts over time and buckets; rows=True where each series is a row with a name of its own."""
     is_rows = more.pop("rows", False)
     options = {
-        "calculate": False, "color": {"mode": "scheme", "scheme": "Turbo", "steps": 64}, "cellGap": 1,
+        "calculate": False, "cellGap": 1,
+        "color": {
+            "mode": "scheme", "scheme": "Turbo", "steps": 64, "exponent": 0.5, "fill": "dark-orange", "reverse": False,
+        },
         "yAxis": {"unit": more.pop("y_unit", "short")}, "rowsFrame": {"layout": "unknown" if is_rows else "auto"},
         "legend": {"show": True}, "tooltip": {"mode": "single", "yHistogram": False},
     }  # fmt: skip
@@ -104,7 +111,7 @@ def heatmap(title: str, targets: Sequence[Json], unit: str, about: str = "", **m
 
 def bars(title: str, targets: Sequence[Json], unit: str, about: str = "", **more: Any) -> Json:
     """Give bars over categories: the first text column, a bar group for each of its rows."""
-    options = {"orientation": "auto", "stacking": more.pop("stacking", "none"), "legend": {"showLegend": True}}
+    options = {"orientation": "auto", "stacking": more.pop("stacking", "none"), "legend": LEGEND}
     return panel("barchart", title, targets, unit, about, options=options, **more)
 
 
@@ -145,9 +152,8 @@ def _override(column: str, **properties: Any) -> Json:
 def choice(name: str, label: str, query: str, *, multi: bool = False, all_: bool = False) -> Json:
     """Give a variable with the values of a SQL query."""
     return {
-        "type": "query", "name": name, "label": label, "datasource": POSTGRES, "definition": " ".join(query.split()),
-        "query": " ".join(query.split()), "refresh": 2, "multi": multi, "includeAll": all_, "sort": 0, "current": {},
-        **({"allValue": None} if all_ else {}),
+        "type": "query", "name": name, "label": label, "datasource": POSTGRES,
+        "query": " ".join(query.split()), "refresh": 2, "multi": multi, "includeAll": all_, "sort": 0,
     }  # fmt: skip
 
 
@@ -170,8 +176,7 @@ def custom(name: str, label: str, values: Sequence[str]) -> Json:
 def source(name: str, label: str, plugin: str) -> Json:
     """Give a variable that picks a data source."""
     return {
-        "type": "datasource", "name": name, "label": label, "query": plugin, "refresh": 1, "regex": "", "current": {},
-        "options": [],
+        "type": "datasource", "name": name, "label": label, "query": plugin, "refresh": 1, "regex": "", "options": [],
     }  # fmt: skip
 
 
