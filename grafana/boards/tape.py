@@ -48,7 +48,8 @@ LENGTHS = "SELECT bar_s FROM series WHERE asset_class = ${market:sqlstring} GROU
 
 def board() -> dict[str, Any]:
     """Give the board."""
-    shown = {"title": "show its last six hours", "url": "?from=${__data.fields.from}&to=${__data.fields.to}"}
+    there = "/d/tapewatch-tape?${__all_variables}&from=${__data.fields.from}&to=${__data.fields.to}"
+    shown = {"title": "show its last six hours", "url": there}
     goes = {"matcher": {"id": "byName", "options": "newest bar"}, "properties": [{"id": "links", "value": [shown]}]}
     severities = [(None, "transparent"), (1, "blue"), (3, "yellow"), (30, "orange"), (300, "red")]
     return p.board(

@@ -42,6 +42,9 @@ def sync(
     prometheus_uid: Annotated[
         str | None, typer.Option(help="A Prometheus data source that is there already: alert rules ask it.")
     ] = None,
+    gateway: Annotated[
+        str | None, typer.Option(help="Where people reach the HTTP API; else sinks.grafana.gateway.")
+    ] = None,
     folder: Annotated[str, typer.Option(help="The folder's uid.")] = "tapewatch",
     runbooks: Annotated[str, typer.Option(help="Put before each alert's runbook_url, https://.../.")] = "",
     directory: Annotated[Path | None, typer.Option("--dir", help="The project's folder grafana.")] = None,
@@ -58,8 +61,10 @@ def sync(
     from ray_apps.grafana.boards import FOLDER, read
     from ray_apps.grafana.sync import plan
 
-    api = _api(load(config, data_dir), url, token)
-    told = read(directory or FOLDER, folder, prometheus_uid or sources.PROMETHEUS_UID, runbooks)
+    settings = load(config, data_dir)
+    api = _api(settings, url, token)
+    entries = gateway or settings.sinks.grafana.gateway or ""
+    told = read(directory or FOLDER, folder, prometheus_uid or sources.PROMETHEUS_UID, runbooks, entries)
     made = [sources.prometheus(prometheus)] if prometheus else []
     made += [sources.postgres(database)] if database else []
     done = []

@@ -28,7 +28,7 @@ class Told:
     groups: Mapping[str, Json]
 
 
-def read(folder: Path, folder_uid: str, prometheus_uid: str, runbooks: str = "") -> Told:
+def read(folder: Path, folder_uid: str, prometheus_uid: str, runbooks: str = "", gateway: str = "") -> Told:
     """Read a folder of `dashboards/*.json` and `rules/*.yaml`.
 
     Parameters
@@ -39,6 +39,8 @@ def read(folder: Path, folder_uid: str, prometheus_uid: str, runbooks: str = "")
         The folder of Grafana the rules belong to, and the data source they ask.
     runbooks
         Put before each `runbook_url`, such as the address the project's files are read at.
+    gateway
+        Where people reach the HTTP API: what the boards' links begin with until someone types another. Empty: as is.
 
     Raises
     ------
@@ -48,7 +50,7 @@ def read(folder: Path, folder_uid: str, prometheus_uid: str, runbooks: str = "")
     boards = {}
     for path in sorted((folder / "dashboards").glob("*.json")):
         board = json.loads(path.read_text("utf-8"))
-        boards[board["uid"]] = board
+        boards[board["uid"]] = _leading_to(gateway, board) if gateway else board
     if not boards:
         raise UsageError(f"{folder}: expected dashboards/*.json in it, was none (see --dir)")
     recorded = {r["record"]: r["expr"].strip() for _, r in _rules(folder / "rules" / "recording.yaml")}
@@ -57,6 +59,13 @@ def read(folder: Path, folder_uid: str, prometheus_uid: str, runbooks: str = "")
         group = groups.setdefault(name, {"title": name, "folderUid": folder_uid, "interval": INTERVAL_S, "rules": []})
         group["rules"].append(_alert(rule, name, folder_uid, prometheus_uid, runbooks, recorded))
     return Told(boards, groups)
+
+
+def _leading_to(gateway: str, board: Json) -> Json:
+    """Give a board whose variable `gateway` has another value."""
+    typed = {"query": gateway, "current": {"text": gateway, "value": gateway}}
+    variables = [{**v, **typed} if v["name"] == "gateway" else v for v in board["templating"]["list"]]
+    return {**board, "templating": {"list": variables}}
 
 
 def written_out(expr: str, recorded: Mapping[str, str]) -> str:

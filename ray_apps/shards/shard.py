@@ -5,7 +5,7 @@ committed. Starting and recovering are one path: the newest checkpoint, then the
 """
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -99,7 +99,7 @@ class SymbolShard:
         self.pending: Outcome | None = None
         self.seen: list[Observed] = []
         self.called: Counter[tuple[str, bool]] = Counter()
-        self.took_s: list[float] = []
+        self.took_s: deque[float] = deque(maxlen=1_000)
 
     @property
     def symbols(self) -> Symbols:

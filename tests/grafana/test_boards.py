@@ -69,7 +69,7 @@ def test_every_variable_used_is_there_and_every_repeat_too(path) -> None:
     board = load(path)
     names = {v["name"] for v in board["templating"]["list"]}
     text = json.dumps([board["panels"], board["templating"]])
-    used = set(re.findall(r"\$\{(\w+)(?::\w+)?\}", text)) - {"__data"}
+    used = set(re.findall(r"\$\{(\w+)(?::\w+)?\}", text)) - {"__data", "__all_variables"}
     assert used <= names, used - names
     assert {p["repeat"] for p in board["panels"] if "repeat" in p} <= names
 

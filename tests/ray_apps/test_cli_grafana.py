@@ -77,6 +77,13 @@ def test_only_what_was_changed_is_written_again_and_the_diff_says_what(grafana: 
     assert len(grafana.writes) == 2
 
 
+def test_the_boards_lead_to_the_gateway_that_is_named(grafana: FakeGrafana, sync) -> None:
+    assert sync(*SOURCES, "--gateway", "https://tape.example")[0] == 0
+    for held in grafana.boards.values():
+        (typed,) = [v for v in held["dashboard"]["templating"]["list"] if v["name"] == "gateway"]
+        assert (typed["query"], typed["current"]["value"]) == ("https://tape.example", "https://tape.example")
+
+
 def test_the_databases_password_is_sent_and_never_printed(grafana: FakeGrafana, sync) -> None:
     code, out, err = sync("--prometheus", "http://p:9090", "--database", "postgresql://reader:s3cret@db/tape", "--json")
     assert code == 0
