@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import yaml
 
 from ray_apps.local.postgres import LocalPostgres
 from ray_apps.sinks.house import keep_house
@@ -16,6 +17,7 @@ from tests.grafana.board_files import DASHBOARDS, load, panels
 from tests.support import prometheus as server
 from tests.support.dashboards import Substitution
 from tests.support.eventually import eventually_sync
+from tests.support.grafana_server import TOKEN, FakeGrafana, grafana_server
 from tests.support.prometheus import Prometheus, prometheus
 from tests.support.running import free_port, up
 
@@ -31,7 +33,8 @@ ARGS = ("--symbols", "60", "--speed", "20", "--http-port")
 SHOWN = f"""
 sum(tapewatch_burst_seconds_count) >= {2 * MINUTES} and sum(increase(tapewatch_burst_seconds_count[1m])) > 0
 and sum(tapewatch_shadow_p_value_count) > 0 and sum(tapewatch_episodes_total) > 0
-and sum(tapewatch_sink_delivered_total) > 0 and count(count_over_time(tapewatch_lag_seconds[40s]) > 35) > 0
+and sum(tapewatch_sink_delivered_total{{sink="grafana"}}) > 0
+and count(count_over_time(tapewatch_lag_seconds[40s]) > 35) > 0
 """
 """Ten minutes of both classes; the models score, an episode was told, and Prometheus has 35 scrapes."""
 RAY = "Ray exports its metrics on a cluster only"
@@ -53,6 +56,7 @@ class Scene:
 
     prometheus: Prometheus
     conn: psycopg.Connection[tuple[Any, ...]]
+    grafana: FakeGrafana
     wall: tuple[float, float]
     tape: tuple[float, float]
 
@@ -79,11 +83,19 @@ def span_of(conn: psycopg.Connection[tuple[Any, ...]]) -> tuple[float, float]:
     return newest - 3 * 3_600, newest + 120
 
 
+def configured(data_dir: Path, grafana: FakeGrafana) -> Path:
+    """Give a data folder whose config file names a Grafana."""
+    data_dir.mkdir()
+    told = {"sinks": {"grafana": {"url": grafana.url, "token": TOKEN, "gateway": "http://gateway.example"}}}
+    (data_dir / "tapewatch.yaml").write_text(yaml.safe_dump(told))
+    return data_dir
+
+
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     folder: Path = tmp_path_factory.mktemp("boards")
     port = free_port()
-    with up(folder / "data", *ARGS, str(port)) as system:
+    with grafana_server() as grafana, up(configured(folder / "data", grafana), *ARGS, str(port)) as system:
         system.wait_for("scorer +up", START_S)
         with prometheus(folder / "prometheus", f"127.0.0.1:{port}") as watching:
             eventually_sync(lambda: watching.get("query", query=SHOWN)["result"], START_S)
@@ -91,7 +103,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             assert system.stop() == 0
             with LocalPostgres(folder / "data") as database, psycopg.connect(database.dsn, autocommit=True) as conn:
                 asyncio.run(keep_house(database.dsn, 30))  # rolls the newest bars up: it is done once a minute
-                yield Scene(watching, conn, (now - 60, now), span_of(conn))
+                yield Scene(watching, conn, grafana, (now - 60, now), span_of(conn))
 
 
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda p: p.stem)
@@ -124,6 +136,17 @@ def test_the_tapes_rows_are_there_at_every_resolution(scene: Scene) -> None:
     for table in ("bars", "bars_5m", "bars_1h"):
         span = (scene.tape[0] - 86_400, scene.tape[1])
         assert scene.rows(Substitution({**chosen, "bars": [table]}, *span).sql(price)), table
+
+
+def test_each_episode_that_was_told_is_one_annotation(scene: Scene) -> None:
+    told = {str(r[0]) for r in scene.rows("SELECT id FROM episodes WHERE notified_at IS NOT NULL")}
+    notes = list(scene.grafana.annotations.values())
+    assert told
+    assert sorted(tag for n in notes for tag in n["tags"] if tag.startswith("tapewatch:")) == sorted(
+        f"tapewatch:{episode}" for episode in told
+    )
+    for note in notes:
+        assert "http://gateway.example/v1/anomalies" in note["text"]
 
 
 def test_prometheus_takes_every_rule_and_finds_values(scene: Scene) -> None:
