@@ -31,6 +31,7 @@ from ray_apps.scoring.shadow import Shadow
 from ray_apps.shards import recovery
 from ray_apps.shards.aftermath import Aftermath
 from ray_apps.shards.desk import DeskService
+from ray_apps.shards.desk_counts import DeskCounts
 from ray_apps.shards.messages import Ack, Message, Opened, Peaks
 from ray_apps.shards.routing import FatalSendError
 from ray_apps.shards.shard import ShardConfig, StaleStateError, SymbolShard
@@ -73,6 +74,7 @@ class ShardActor:
 
         Loads Serve's client, seconds of work: in a thread, and only once Serve is up.
         """
+        self._begin()
         if self.shadow is not None:
             return
         try:
@@ -83,6 +85,10 @@ class ShardActor:
             return
         mine = [s for s in served if s.asset_class is self.shard.config.asset_class]
         self.shadow = self.shadow or Shadow(mine, handle.score.remote, self.after.own, self.after.note)
+
+    def _begin(self) -> None:
+        """Count and be heard of; one that was started again while no bars come too."""
+        self._task = self._task or asyncio.create_task(self.after.run(count))
 
     async def position(self) -> int:
         """Recover if need be; give the newest applied message, -1 where there is no state to start from."""
@@ -127,8 +133,7 @@ class ShardActor:
                 self.is_recovered = False
                 await self._recover()
                 ack = await self.shard.apply(message)
-            if self._task is None:
-                self._task = asyncio.create_task(self.after.run(count))
+            self._begin()
             self.after.take(self.shard.seen, dict(self.shard.called))
             due = self.after.due(message, self.shard.seen)
             if self.shadow is not None and due:
@@ -300,6 +305,8 @@ class DeskActor:
             log_json()
         self.desks = desks
         self._locks = {a: asyncio.Lock() for a in desks}
+        self.counts = DeskCounts(desks, secrets.token_hex(4))
+        self._task: asyncio.Task[None] | None = None
 
     async def configure(self, asset_class: AssetClass, detection: DetectionConfig, telling: Telling) -> None:
         """Merge and tell by these settings from the next window on."""
@@ -308,8 +315,10 @@ class DeskActor:
 
     async def settle(self, asset_class: AssetClass, ctx: Contexts, epoch: int) -> int:
         """Settle one window; give how many notifications it came to."""
+        self._task = self._task or asyncio.create_task(self.counts.run(count))
         async with self._locks[asset_class]:
             report = await self.desks[asset_class].settle(ctx, epoch)
+        self.counts.take(asset_class, report)
         return len(report.notified)
 
 
@@ -321,8 +330,8 @@ class SinkActor:
             log_json()
         from ray_apps.sinks.service import SinkService  # Redis and HTTP clients: half a second no other actor needs
 
-        self.service = SinkService(plan)
         self.hub = Hub()
+        self.service = SinkService(plan, self.hub.put)
         if plan.metrics.port is not None:
             self.hub.serve(plan.metrics.host, plan.metrics.port)
         self._task: asyncio.Task[None] | None = None

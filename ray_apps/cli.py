@@ -14,6 +14,7 @@ from ray_apps.commands import (
     config,
     db,
     drain,
+    grafana,
     import_bars,
     outbox,
     probe,
@@ -52,6 +53,7 @@ app.command()(probe.probe)
 app.command()(bench.bench)
 app.add_typer(db.app, name="db")
 app.add_typer(outbox.app, name="outbox")
+app.add_typer(grafana.app, name="grafana")
 app.command()(version.version)
 app.command(hidden=True)(warm.warm)
 app.command(hidden=True)(drain.drain)

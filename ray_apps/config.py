@@ -351,7 +351,26 @@ class WebhookSinkConfig(Section):
         return self
 
 
+class GrafanaSinkConfig(Section):
+    """Episodes as annotations of Grafana; on as soon as `url` is set."""
+
+    url: HttpUrl | None = None
+    token: SecretStr | None = Field(default=None, min_length=8, max_length=4096)
+    """Of a service account that may write annotations; better by TAPEWATCH_SINKS__GRAFANA__TOKEN than in a file."""
+    gateway: HttpUrl | None = None
+    """Where people reach the HTTP API: an annotation links to its anomaly there. Unset: no link."""
+    keep_days: Annotated[int, Field(ge=1, le=36_500)] = 90
+    """Older annotations of ours are deleted, counted back from the newest; Grafana itself keeps them for ever."""
+
+    @model_validator(mode="after")
+    def _has_token(self) -> GrafanaSinkConfig:
+        if self.url is not None and self.token is None:
+            raise ValueError("expected a token beside url (TAPEWATCH_SINKS__GRAFANA__TOKEN), was none")
+        return self
+
+
 class SinksConfig(Section):
     console: ConsoleSinkConfig = ConsoleSinkConfig()
     redis: RedisSinkConfig = RedisSinkConfig()
     webhook: WebhookSinkConfig = WebhookSinkConfig()
+    grafana: GrafanaSinkConfig = GrafanaSinkConfig()

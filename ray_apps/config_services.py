@@ -36,6 +36,8 @@ class MetricsConfig(Section):
     """Loopback; a cluster opens it to its Prometheus."""
     port: Annotated[int, Field(ge=0, le=65535)] | None = None
     """Unset: `/metrics` of the gateway alone."""
+    database_limit_gib: Annotated[float, Field(gt=0, le=1_000_000)] = 50.0
+    """What the database may take before an alert says so: 30 days of 11,000 stocks take about 20 GB."""
 
 
 class RecordingConfig(Section):

@@ -7,6 +7,7 @@ new, so that the restart of a process never lowers a total. No metric has a labe
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
@@ -73,6 +74,27 @@ QUEUE_DEPTH = Declared("tapewatch_queue_items", "gauge", "Items that wait in a b
 BLIND = Declared(
     "tapewatch_blind_seconds_total", "counter", "Time without a live feed inside a session.", ("asset_class",)
 )
+SILENT = Declared(
+    "tapewatch_feed_silent_seconds",
+    "gauge",
+    "Since the newest bar came, inside a session; 0 outside.",
+    ("asset_class",),
+    join="max",
+)
+COMPLETENESS = Declared(
+    "tapewatch_window_completeness_ratio",
+    "gauge",
+    "Part of the usual series that had a bar in the newest closed window.",
+    ("asset_class",),
+    join="min",
+)
+BREADTH = Declared(
+    "tapewatch_market_breadth_ratio",
+    "gauge",
+    "Part of the active series that moved the market's way by more than one sd, in the newest closed window.",
+    ("asset_class",),
+    join="max",
+)
 BURST = Declared(
     "tapewatch_burst_seconds",
     "histogram",
@@ -80,10 +102,41 @@ BURST = Declared(
     ("asset_class",),
     _BURST,
 )
+APPLY = Declared(
+    "tapewatch_apply_seconds", "histogram", "Time a shard takes to judge and store a message.", ("asset_class",), _BURST
+)
 SCORE = Declared("tapewatch_score_seconds", "histogram", "Time a detector takes for one batch.", ("detector",), _SCORE)
 ANOMALIES = Declared("tapewatch_anomalies_total", "counter", "Anomalies raised.", ("asset_class", "kind"))
 RETRACTED = Declared(
     "tapewatch_anomalies_retracted_total", "counter", "Anomalies taken back by a revision.", ("asset_class", "kind")
+)
+P_VALUE = Declared(
+    "tapewatch_p_value",
+    "histogram",
+    "p-values of each kind over a sample of the bars of every closed window.",
+    ("asset_class", "kind"),
+    _P_VALUE,
+)
+EPISODES = Declared("tapewatch_episodes_total", "counter", "Episodes opened.", ("asset_class", "kind", "severity"))
+NOTIFIED = Declared(
+    "tapewatch_notifications_total", "counter", "Episodes told of.", ("asset_class", "kind", "severity")
+)
+NOTIFIED_TODAY = Declared("tapewatch_notifications_today", "gauge", "Episodes told of on the newest day of the tape.")
+NOTIFIED_LIMIT = Declared(
+    "tapewatch_notifications_day_limit", "gauge", "Episodes that may be told of in a day.", join="max"
+)
+EPISODES_TODAY = Declared(
+    "tapewatch_episodes_today",
+    "gauge",
+    "Episodes of symbols' own (no shock, no data fault) opened on the newest day of the tape.",
+    ("asset_class",),
+)
+BUDGET = Declared(
+    "tapewatch_budget_episodes_per_symbol_day",
+    "gauge",
+    "False episodes per symbol and day that are accepted.",
+    ("asset_class",),
+    join="max",
 )
 SERIES = Declared("tapewatch_series", "gauge", "Series watched at the primary bar length.", ("asset_class",))
 SERIES_READY = Declared(
@@ -91,6 +144,17 @@ SERIES_READY = Declared(
 )
 READY = Declared("tapewatch_ready", "gauge", "1 where the part works, 0 where not.", ("part",), join="min")
 SINK_FAILURES = Declared("tapewatch_sink_failures_total", "counter", "Deliveries that failed.", ("sink",))
+DELIVERED = Declared("tapewatch_sink_delivered_total", "counter", "Messages delivered.", ("sink",))
+OUTBOX_WAITING = Declared("tapewatch_outbox_waiting", "gauge", "Messages that wait for delivery.", ("sink",))
+OUTBOX_AGE = Declared(
+    "tapewatch_outbox_oldest_seconds", "gauge", "Age of the oldest message that waits.", ("sink",), join="max"
+)
+OUTBOX_DEAD = Declared("tapewatch_outbox_dead", "gauge", "Messages given up and kept.", ("sink",))
+DATABASE_BYTES = Declared("tapewatch_database_bytes", "gauge", "Disk the database takes.", join="max")
+DATABASE_LIMIT = Declared("tapewatch_database_limit_bytes", "gauge", "What the database may take.", join="max")
+PROCESS_SILENT = Declared(
+    "tapewatch_process_silent_seconds", "gauge", "Since a process last sent its metrics.", ("process",), join="max"
+)
 CHECKPOINT_AGE = Declared(
     "tapewatch_checkpoint_age_seconds",
     "gauge",
@@ -114,8 +178,11 @@ SHADOW_LOST = Declared(
 STREAMS = Declared("tapewatch_streams_open", "gauge", "Open /v1/stream connections.")
 
 METRICS: tuple[Declared, ...] = (
-    *(BARS_RECEIVED, BARS_DROPPED, BARS_LATE, BARS_REVISED, LAG, QUEUE_DEPTH, BLIND, BURST, SCORE),
-    *(ANOMALIES, RETRACTED, SERIES, SERIES_READY, READY, SINK_FAILURES, CHECKPOINT_AGE, STREAMS, SHADOW_P, SHADOW_LOST),
+    *(BARS_RECEIVED, BARS_DROPPED, BARS_LATE, BARS_REVISED, LAG, QUEUE_DEPTH, BLIND, SILENT, COMPLETENESS, BREADTH),
+    *(BURST, APPLY, SCORE, P_VALUE, ANOMALIES, RETRACTED, EPISODES, EPISODES_TODAY, BUDGET),
+    *(NOTIFIED, NOTIFIED_TODAY, NOTIFIED_LIMIT, SERIES, SERIES_READY, READY, PROCESS_SILENT),
+    *(SINK_FAILURES, DELIVERED, OUTBOX_WAITING, OUTBOX_AGE, OUTBOX_DEAD, DATABASE_BYTES, DATABASE_LIMIT),
+    *(CHECKPOINT_AGE, STREAMS, SHADOW_P, SHADOW_LOST),
 )
 
 
@@ -154,6 +221,10 @@ class MetricSet:
         """Set a gauge."""
         series = _series(self._numbers, metric, "gauge")
         series[_key(metric, labels, series)] = float(value)
+
+    def clear(self, metric: Declared) -> None:
+        """Forget a gauge's values: what it told of may be gone."""
+        _series(self._numbers, metric, "gauge").clear()
 
     def observe(self, metric: Declared, value: float, **labels: str) -> None:
         """Count a value into a histogram: a count per bucket, one beyond the last, and the sum."""
@@ -210,7 +281,9 @@ class Hub(Collector):
     3.0
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._heard_s: dict[str, float] = {}
         self._newest: dict[str, Snapshot] = {}
         self._totals: dict[str, dict[Labels, Any]] = {}
         self._lock = Lock()  # Prometheus is answered from threads
@@ -225,6 +298,7 @@ class Hub(Collector):
     def put(self, snapshot: Snapshot) -> None:
         """Take a process's snapshot; one older than the newest of its incarnation is left out."""
         with self._lock:
+            self._heard_s[snapshot["process"]] = self._clock()
             self._put(snapshot)
 
     def _put(self, snapshot: Snapshot) -> None:
@@ -240,6 +314,7 @@ class Hub(Collector):
 
     def forget(self, process: str) -> None:
         """Drop the gauges of a process that is gone; its counts stay."""
+        self._heard_s.pop(process, None)
         if process in self._newest:
             values = self._newest[process]["values"]
             kept = {m.name: values[m.name] for m in METRICS if m.kind != "gauge" and m.name in values}
@@ -280,6 +355,8 @@ class Hub(Collector):
     def _joined(self, metric: Declared) -> dict[Labels, Any]:
         if metric.kind != "gauge":
             return self._totals.get(metric.name, {})
+        if metric is PROCESS_SILENT:
+            return {(process,): self._clock() - heard for process, heard in self._heard_s.items()}
         found: dict[Labels, list[float]] = {}
         for snapshot in self._newest.values():
             for key, value in snapshot["values"].get(metric.name, {}).items():

@@ -211,7 +211,12 @@ def stream_sinks(settings: Settings) -> tuple[str, ...]:
 
 def notification_sinks(settings: Settings) -> tuple[str, ...]:
     """Give the sinks that get notifications."""
-    chosen = {"console": settings.sinks.console.enabled, "webhook": settings.sinks.webhook.url is not None}
+    sinks = settings.sinks
+    chosen = {
+        "console": sinks.console.enabled,
+        "webhook": sinks.webhook.url is not None,
+        "grafana": sinks.grafana.url is not None,
+    }
     return tuple(name for name, is_on in chosen.items() if is_on)
 
 

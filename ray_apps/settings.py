@@ -62,7 +62,8 @@ VARIABLES: dict[str, tuple[str, ...]] = {
 }
 # values never shown: keys, and addresses that may hold a password
 SECRET = (
-    *("polygon.api_key", "database_url", "redis_url", "sinks.webhook.secret", "http.token"),
+    *("polygon.api_key", "database_url", "redis_url", "http.token"),
+    *("sinks.webhook.secret", "sinks.grafana.token"),
     *("s3.key", "s3.secret", "s3.session_token"),
 )
 

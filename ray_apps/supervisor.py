@@ -106,7 +106,7 @@ class Supervisor:
         """Start the sinks and the metrics hub."""
         assert self.ground is not None
         g, s = self.ground, self.settings
-        plan = SinkPlan(g.dsn, g.redis_url, s.sinks, s.retention_days, s.metrics)
+        plan = SinkPlan(g.dsn, g.redis_url, s.sinks, s.retention_days, s.metrics, s.shards)
         self.sinks = _sinks(plan, self.place)
 
     def look(self) -> None:

@@ -46,10 +46,11 @@ class Episode:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What the Desk made of a window: an episode id per anomaly, episodes opened or grown, those to notify."""
+    """What the Desk made of a window: an episode id per anomaly, episodes touched, those opened, those to notify."""
 
     episode_ids: list[str] = field(default_factory=list)
     episodes: list[Episode] = field(default_factory=list)
+    opened: list[Episode] = field(default_factory=list)
     notify: list[Episode] = field(default_factory=list)
 
 
@@ -91,7 +92,7 @@ class Desk:
             self._touch(episode, is_new, touched, fresh)
             ids[i] = episode.id
         new = sorted((touched[i] for i in fresh), key=lambda e: (math.isnan(e.rate), e.rate, e.symbol))
-        return Settled(ids, list(touched.values()), self._cap(new))
+        return Settled(ids, list(touched.values()), new, self._cap(new))
 
     def _touch(self, episode: Episode, is_new: bool, touched: dict[str, Episode], fresh: list[str]) -> None:
         self.hold(episode)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Notifications that no try could deliver: list them, send them again.", rich_markup_mode=None)
 T = TypeVar("T")
-Sink = Annotated[str | None, typer.Option(help="Only of this sink: webhook, redis or console.")]
+Sink = Annotated[str | None, typer.Option(help="Only of this sink: webhook, redis, grafana or console.")]
 
 
 @app.command()
@@ -40,7 +40,7 @@ def dead(sink: Sink = None, config: ConfigFile = None, data_dir: DataDir = None,
 
 @app.command()
 def resend(
-    sink: Annotated[str, typer.Option(help="Whose: webhook, redis or console.")],
+    sink: Annotated[str, typer.Option(help="Whose: webhook, redis, grafana or console.")],
     ids: Annotated[list[int] | None, typer.Argument(metavar="[ID]...", help="Only these; all without.")] = None,
     config: ConfigFile = None,
     data_dir: DataDir = None,

@@ -1,5 +1,7 @@
 """Turn a feed's running totals into metrics."""
 
+import time
+from collections.abc import Callable
 from typing import Protocol
 
 from ray_apps import metrics
@@ -14,6 +16,10 @@ class Counted(Protocol):
     @property
     def status(self) -> str:
         """Where the feed is."""
+
+    @property
+    def is_in_session(self) -> bool:
+        """Whether the market should print now."""
 
     def stats(self) -> FeedStats | None:
         """Give the stream's counters."""
@@ -31,10 +37,14 @@ class Counted(Protocol):
 class FeedCounts:
     """Counts one feed; totals only ever grow within a process, the hub adds over restarts."""
 
-    def __init__(self, asset_class: str, bar_s: int, incarnation: str) -> None:
+    def __init__(
+        self, asset_class: str, bar_s: int, incarnation: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.own = MetricSet(f"feed-{asset_class}", incarnation)
         self.asset_class = asset_class
         self.bar_length = f"{bar_s}s"
+        self._clock = clock
+        self._silent_since_s = clock()
         self._n_bursts = 0
         self._had: dict[tuple[str, str], float] = {}
 
@@ -56,7 +66,11 @@ class FeedCounts:
             self._grow(metrics.BARS_REVISED, "newest", watch.stream.n_revised, asset_class=a, depth="newest")
             self._grow(metrics.BARS_REVISED, "older", watch.stream.n_older, asset_class=a, depth="older")
             own.set(metrics.QUEUE_DEPTH, watch.router.n_bars, queue=f"lanes_{a}")
+            for gauge, value in ((metrics.COMPLETENESS, watch.completeness), (metrics.BREADTH, watch.breadth)):
+                if value == value:
+                    own.set(gauge, value, asset_class=a)
         if stats is not None:
+            self._count_silence(stats.bars, feed.is_in_session and watch is not None)
             self._grow(metrics.BARS_RECEIVED, "", stats.bars, asset_class=a, bar_length=self.bar_length)
             for reason, n in stats.errors.items():
                 self._grow(metrics.BARS_DROPPED, reason, n, asset_class=a, reason=reason)
@@ -68,8 +82,15 @@ class FeedCounts:
             own.set(metrics.QUEUE_DEPTH, stats.queue_bars, queue=f"bars_{a}")
         return own.snapshot()
 
+    def _count_silence(self, n_bars: int, is_due: bool) -> None:
+        """Say how long no bar was handed on; while the state is warming, and out of session, none is due."""
+        if not is_due or n_bars != self._had.get((metrics.BARS_RECEIVED.name, ""), 0.0):
+            self._silent_since_s = self._clock()
+        self.own.set(metrics.SILENT, self._clock() - self._silent_since_s, asset_class=self.asset_class)
+
     def _grow(self, metric: Declared, key: str, total: float, **labels: str) -> None:
+        """Count what is new; a total of 0 is counted too, so that the first of it is an increase."""
         had = self._had.get((metric.name, key), 0.0)
-        if total > had:
+        if total > had or (metric.name, key) not in self._had:
             self.own.inc(metric, total - had, **labels)
             self._had[metric.name, key] = total

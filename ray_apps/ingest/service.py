@@ -99,6 +99,11 @@ class FeedService:
         return sessions is None or is_trading(self.plan.asset_class, sessions, now_ns)
 
     @property
+    def is_in_session(self) -> bool:
+        """Whether bars should come now."""
+        return not self.plan.feed.is_daily and self._in_session(time.time_ns())
+
+    @property
     def watch(self) -> MarketWatch | None:
         """The stage behind the feed, None while warming."""
         return self._watch if self._is_ready.is_set() else None

@@ -30,6 +30,7 @@ class MarketWatch:
         self.router = router
         self.journal = journal
         self.last_close_s = 0.0
+        self.completeness = self.breadth = float("nan")
         self._lock = asyncio.Lock()
 
     async def deliver(self, items: Sequence[Flush | Hole]) -> None:
@@ -89,6 +90,7 @@ class MarketWatch:
 
     async def _send_close(self, ctx: Contexts) -> None:
         self.last_close_s = time.monotonic()
+        self.completeness, self.breadth = self.stream.minute.share, float(ctx.breadth[0])
         await self.router.tell(ctx)
 
     def credit(self, _message: Message, ack: Ack) -> None:

@@ -18,6 +18,7 @@ from ray_apps.shards.messages import ModelOutcome
 LOG = logging.getLogger(__name__)
 
 TIMEOUT_S = 1.0
+REASONS = ("superseded", "timeout", "failed")
 MOST_OUTCOMES = 1_000
 """Kept until the next message's acknowledgement takes them along."""
 
@@ -59,6 +60,9 @@ class Shadow:
         self._metrics = metrics
         self._keep = keep
         self._timeout_s = timeout_s
+        for model in self._models:  # from 0 on, so that the first loss is an increase
+            for reason in REASONS:
+                metrics.inc(SHADOW_LOST, 0, model=model.name, reason=reason)
         self.outcomes: deque[ModelOutcome] = deque(maxlen=MOST_OUTCOMES)
         self._waiting: dict[str, Batch] = {}
         self._task: asyncio.Task[None] | None = None

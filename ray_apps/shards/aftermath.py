@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import numpy as np
 
 from features import catalog
-from features.detectors.base import KINDS
+from features.detectors.base import KINDS, MARKET_SHOCK
 from features.market.types import F64, I64, NS_PER_MS, Bool
 from features.stages.context import Contexts
 from features.stages.group import Observed
@@ -29,6 +29,8 @@ CHUNK = 250
 """Symbols put into the cache in one go: a message that comes meanwhile waits for a few milliseconds."""
 MOST_ROWS = 20_000
 """Symbols put into the cache at once; the others wait a second."""
+MOST_P = 1_000
+"""Bars of a window whose p-values are counted: spread over all series, a millisecond of work a kind."""
 BAR = ("ts", "open", "high", "low", "close", "volume", "trades")
 
 
@@ -46,12 +48,20 @@ class Aftermath:
         self.is_new: Bool = np.zeros(0, dtype=np.bool_)
         self._took_s = 0.0
         self._collected: list[Observed] = []
+        self._judged: list[I64] = []
+        self._shock_p: list[float] = []
         self.models: dict[str, F64] = {}
+        for kind in KINDS:  # from 0 on, so that the first of a kind is an increase
+            for counter in (metrics.ANOMALIES, metrics.RETRACTED):
+                own.inc(counter, 0, asset_class=shard.config.asset_class.value, kind=kind)
 
     def take(self, seen: list[Observed], n_anomalies: dict[tuple[str, bool], int]) -> None:
         """Note what a message showed, with its anomalies by kind and whether retracted; cheap, once per message."""
         asset_class = self.shard.config.asset_class.value
         self._took_s = time.monotonic()
+        for seconds in self.shard.took_s:
+            self.own.observe(metrics.APPLY, seconds, asset_class=asset_class)
+        self.shard.took_s.clear()
         for o in seen:
             self._keep(o)
         for (kind, is_retracted), n in n_anomalies.items():
@@ -75,6 +85,9 @@ class Aftermath:
         if not is_full and not any(isinstance(item, Contexts) for item in message.items):
             return []
         due, self._collected = self._collected, []
+        self._judged = [o.rows for o in due if o.block.bar_s == self.shard.config.primary_bar_s]
+        if self.shard.config.shard == 0:  # the market's own is the same in every shard
+            self._shock_p += [float(item.p_value[0]) for item in message.items if isinstance(item, Contexts)]
         return due
 
     def note(self, model: str, batch: Batch, score: F64) -> None:
@@ -99,6 +112,7 @@ class Aftermath:
                 await self._publish()
             except SinkUnavailableError:
                 self.own.inc(metrics.SINK_FAILURES, sink="redis_cache")
+            self._count_p_values()
             self._count_ready()
             try:
                 await send(self.own.snapshot())
@@ -138,11 +152,26 @@ class Aftermath:
             out.append(Latest(series.asset_class.value, series.symbol, bar_s, bar, features, said, reasons, waiting))
         return out
 
+    def _count_p_values(self) -> None:
+        """Count how likely each kind holds the bars of the window closed last, from a sample of its series."""
+        if not self._judged:
+            return
+        rows, self._judged = np.concatenate(self._judged), []
+        group, asset_class = self.shard.symbols.primary, self.shard.config.asset_class.value
+        x = group.newest_x[rows[:: -(-len(rows) // MOST_P) or 1]]
+        found = {d.kind: d.tail.p_value(d.score(x)) for d in group.every.detectors}
+        found[KINDS[MARKET_SHOCK]], self._shock_p = np.array(self._shock_p), []
+        for kind, p in found.items():
+            known = p[np.isfinite(p)]
+            if len(known):
+                self.own.observe_many(metrics.P_VALUE, known, asset_class=asset_class, kind=kind)
+
     def _count_ready(self) -> None:
         """Say of how many series each kind can be called."""
         group, asset_class = self.shard.symbols.primary, self.shard.config.asset_class.value
         rows = np.arange(len(group.slot_of))
         self.own.set(metrics.SERIES, len(rows), asset_class=asset_class)
+        self.own.set(metrics.BUDGET, self.shard.config.detection.budget, asset_class=asset_class)
         for kind, left in group.windows_left(rows).items():
             self.own.set(metrics.SERIES_READY, int((left == 0).sum()), asset_class=asset_class, kind=kind)
 

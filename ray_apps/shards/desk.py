@@ -59,6 +59,7 @@ class DeskReport:
 
     n_anomalies: int
     episodes: tuple[Episode, ...]
+    opened: tuple[Episode, ...]
     notified: tuple[Episode, ...]
 
 
@@ -115,12 +116,13 @@ class DeskService:
     async def _settle(self, conn: Conn, desk: Desk, ctx: Contexts, end: int) -> DeskReport:
         rows = [AnomalyRow(*r) for r in await fetch(conn, UNSETTLED.encode(), (self.asset_class.value, Ns(end)))]
         if not rows:
-            return DeskReport(0, (), ())
+            return DeskReport(0, (), (), ())
         await conn.execute(ONE_AT_A_TIME)
         desk.day = end // DAY_NS
         desk.notified = int((await fetch(conn, TOLD, (Ns(desk.day * DAY_NS),)))[0][0])
         found = self._anomalies(rows)
         episodes: dict[str, Episode] = {}
+        opened: list[Episode] = []
         notify: list[Episode] = []
         ids: list[str] = []
         windows = -(-found.end // self.window_ns)
@@ -130,6 +132,7 @@ class DeskService:
             settled = desk.settle(found.take(part), ctx if is_this else None)
             ids += settled.episode_ids
             episodes.update((e.id, e) for e in settled.episodes)
+            opened += settled.opened
             notify += settled.notify
         notified = {e.id for e in notify}
         first = {episode: row for row, episode in reversed(list(zip(rows, ids, strict=True)))}
@@ -137,7 +140,7 @@ class DeskService:
         stored = {e.id: self._row(e, end if e.id in notified else None) for e in episodes.values()}
         await anomaly_sql.put_episodes(conn, list(stored.values()))
         await anomaly_sql.put_outbox(conn, self._outbox(notify, stored, first))
-        return DeskReport(len(rows), tuple(episodes.values()), tuple(notify))
+        return DeskReport(len(rows), tuple(episodes.values()), tuple(opened), tuple(notify))
 
     async def _take_back(self, conn: Conn, end: int) -> None:
         """Tell those who were told of an episode that an anomaly of it is no more."""

@@ -4,7 +4,8 @@ It takes numbered messages, decides each before it observes the next, and acknow
 committed. Starting and recovering are one path: the newest checkpoint, then the stored bars after it.
 """
 
-from collections import Counter
+import time
+from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -98,6 +99,7 @@ class SymbolShard:
         self.pending: Outcome | None = None
         self.seen: list[Observed] = []
         self.called: Counter[tuple[str, bool]] = Counter()
+        self.took_s: deque[float] = deque(maxlen=1_000)
 
     @property
     def symbols(self) -> Symbols:
@@ -116,6 +118,7 @@ class SymbolShard:
         StaleStateError
             When messages are missing before this one, or one of an older feed was folded and never stored: recover.
         """
+        began = time.monotonic()
         if message.seq <= self.applied_seq:
             return Ack(message.seq)
         if self.pending is not None and self.pending.message.epoch != message.epoch:
@@ -133,6 +136,7 @@ class SymbolShard:
         self.pending = None
         self.applied_seq = message.seq
         self.called.update((row.kind, row.state == "retracted") for row in outcome.anomalies.values())
+        self.took_s.append(time.monotonic() - began)
         peaks = {d: (p, n) for d, (p, n) in self.symbols.primary.take_totals().items()}
         return Ack(message.seq, len(outcome.anomalies), peaks)
 

@@ -10,6 +10,8 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ray_apps import metrics
+from ray_apps.metrics import MetricSet
 from ray_apps.sinks.base import Message, Outcome, Sink, SinkUnavailableError, Verdict
 from ray_apps.store.connect import Conn, Ns, Pool, fetch
 from ray_apps.store.errors import StoreError, StoreUnavailableError
@@ -80,12 +82,16 @@ class Pump:
     """Carry the messages of several sinks; a sink that is away, slow or broken holds up no other."""
 
     def __init__(
-        self, dsn: str, sinks: Sequence[Sink], config: PumpConfig | None = None, rng: random.Random | None = None
-    ) -> None:
+        self, dsn: str, sinks: Sequence[Sink], config: PumpConfig | None = None, rng: random.Random | None = None,
+        own: MetricSet | None = None,
+    ) -> None:  # fmt: skip
         self._sinks = sinks
         self._config = config or PumpConfig()
         self._rng = rng or random.Random()  # noqa: S311 jitter, not a secret
         self._pool = Pool(dsn, "outbox", max(1, len(sinks)))
+        self._own = own or MetricSet("outbox", "")
+        for sink in sinks:  # from 0 on, so that the first failure is an increase
+            self._count(sink.name, (0, 0))
         self._wake = {sink.name: asyncio.Event() for sink in sinks}
 
     def wake(self) -> None:
@@ -131,13 +137,20 @@ class Pump:
         except TimeoutError:
             outcomes = [Outcome(Verdict.RETRY, f"no answer within {c.deliver_s} s")] * len(messages)
         except SinkUnavailableError as e:
+            self._count(sink.name, (0, 1))
             await self._put_back(messages, str(e))
             raise
         except Exception as e:
             LOG.exception("sink failed", extra={"sink": sink.name})
             outcomes = [Outcome(Verdict.RETRY, f"{type(e).__name__}: {e}")] * len(messages)
+        done = sum(o.verdict is Verdict.DELIVERED for o in outcomes)
+        self._count(sink.name, (done, len(outcomes) - done))
         await self._mark(messages, outcomes)
         return len(messages)
+
+    def _count(self, sink: str, n: tuple[int, int]) -> None:
+        self._own.inc(metrics.DELIVERED, n[0], sink=sink)
+        self._own.inc(metrics.SINK_FAILURES, n[1], sink=sink)
 
     async def _serve(self, sink: Sink) -> None:
         wake, failures = self._wake[sink.name], 0

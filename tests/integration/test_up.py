@@ -1,7 +1,6 @@
 """The whole system by its one command: what a first user sees, what is left behind, what a second run goes on from."""
 
 import os
-import socket
 import subprocess
 import sys
 from contextlib import suppress
@@ -15,17 +14,11 @@ import pytest
 
 from ray_apps.local.postgres import LocalPostgres
 from tests.support.eventually import eventually_sync
-from tests.support.running import Up, up
+from tests.support.running import Up, free_port, up
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 START_S = 180.0
 ARGS = ("--symbols", "30", "--speed", "20", "--http-port")
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
 
 
 def listening(running: Up) -> list[tuple[str, int, str]]:

@@ -69,6 +69,27 @@ def test_gauges_are_joined_as_declared_and_forgotten():
     assert hub.value(m.BARS_LATE, asset_class="stocks") == 2
 
 
+def test_how_long_each_process_is_silent_is_known():
+    now = [0.0]
+    hub = m.Hub(lambda: now[0])
+    for at, name in ((0.0, "a"), (4.0, "b")):
+        now[0] = at
+        hub.put(m.MetricSet(name, "1").snapshot())
+    now[0] = 10.0
+    assert [hub.value(m.PROCESS_SILENT, process=name) for name in "ab"] == [10.0, 6.0]
+    hub.forget("a")
+    assert hub.value(m.PROCESS_SILENT, process="a") is None
+
+
+def test_a_cleared_gauge_is_gone_a_counter_cannot_be():
+    own = m.MetricSet("p", "1")
+    own.set(m.CHECKPOINT_AGE, 5, stage="market", asset_class="stocks")
+    own.clear(m.CHECKPOINT_AGE)
+    assert own.snapshot()["values"][m.CHECKPOINT_AGE.name] == {}
+    with pytest.raises(TypeError, match="expected a gauge"):
+        own.clear(m.BARS_LATE)
+
+
 def test_histograms_are_cumulative_text():
     hub = m.Hub()
     for process in "ab":

@@ -14,7 +14,7 @@ from features.stages.group import Observed
 from features.stages.symbols import Symbols
 from ray_apps import metrics as m
 from ray_apps.scoring.scorer import Scored, Scorer, Served
-from ray_apps.scoring.shadow import Batch, Shadow
+from ray_apps.scoring.shadow import REASONS, Batch, Shadow
 from tests.support.builders import Scene, block
 from tests.support.eventually import eventually
 from tests.support.forests import forest
@@ -74,7 +74,8 @@ def keep(model: str, batch: Batch, score: np.ndarray) -> None:
 
 def lost(own: m.MetricSet) -> dict[str, float]:
     found = own.snapshot()["values"].get("tapewatch_shadow_batches_lost_total", {})
-    return {reason: n for (_, reason), n in found.items()}
+    assert {reason for _, reason in found} >= set(REASONS)  # from 0 on
+    return {reason: n for (_, reason), n in found.items() if n}
 
 
 def told(own: m.MetricSet) -> int:

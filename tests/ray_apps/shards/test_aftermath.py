@@ -10,12 +10,14 @@ import pytest
 from features.catalog import NAMES
 from features.decisions.config import DetectionConfig
 from features.market.types import AssetClass, Series
+from features.stages.context import Contexts
 from features.stages.group import Observed
+from ray_apps import metrics
 from ray_apps.api.http import _cached
 from ray_apps.metrics import MetricSet
 from ray_apps.scoring.shadow import Batch
 from ray_apps.shards.aftermath import Aftermath
-from ray_apps.shards.messages import Opened
+from ray_apps.shards.messages import Message, Opened
 from ray_apps.shards.shard import ShardConfig, SymbolShard
 from ray_apps.sinks.redis_sink import Latest
 from tests.support.builders import Scene, block, rows_of
@@ -102,3 +104,37 @@ def test_scores_that_come_after_the_bar_was_put_are_put_too(place: Place) -> Non
     assert place.cache.n_put == 6
     place.publish()
     assert place.cache.n_put == 6
+
+
+def counts(place: Place, metric: metrics.Declared) -> dict:
+    return place.after.own.snapshot()["values"].get(metric.name, {})
+
+
+def context(p_value: float) -> Contexts:
+    nan, zero = np.array([np.nan]), np.zeros(1, dtype=np.int64)
+    return Contexts(zero, zero, nan, np.array([p_value]), nan, nan, np.array([False]), nan, nan, zero, np.ones(1))
+
+
+def test_the_p_values_of_a_closed_window_are_counted_once(place: Place) -> None:
+    observed = [place.show(t) for t in range(3)]
+    group = place.shard.symbols.primary
+    group.newest_x[:] = 0.0  # every kind is ready, and nothing happened
+    place.after.due(Message(1, 1, ()), observed)
+    place.after._count_p_values()
+    assert counts(place, metrics.P_VALUE) == {}
+    place.after.due(Message(1, 2, (context(0.02),)), [])
+    for _ in range(2):
+        place.after._count_p_values()
+    found = counts(place, metrics.P_VALUE)
+    n_rows = sum(len(o.rows) for o in observed)
+    assert sum(found["stocks", "burst_up"][:-1]) == n_rows
+    assert found["stocks", "market_shock"] == [0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0.02]
+
+
+def test_kinds_are_counted_from_nought_and_messages_by_their_time(place: Place) -> None:
+    assert counts(place, metrics.ANOMALIES)["stocks", "gap"] == 0
+    place.shard.took_s += [0.02, 0.3]
+    place.after.take([], {("gap", False): 2})
+    place.after.take([], {})
+    assert counts(place, metrics.ANOMALIES)["stocks", "gap"] == 2
+    assert sum(counts(place, metrics.APPLY)["stocks",][:-1]) == 2

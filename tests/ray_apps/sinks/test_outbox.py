@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 import redis
 
+from ray_apps import metrics
 from ray_apps.local.valkey import LocalValkey
+from ray_apps.metrics import Hub, MetricSet
 from ray_apps.sinks import outbox
 from ray_apps.sinks.base import DELIVERED, Message, Outcome, Sink, SinkUnavailableError, Verdict, payload_of
 from ray_apps.sinks.console import Console
@@ -405,3 +407,22 @@ def test_the_console_says_both_topics(dsn: str) -> None:
         "  severity high",
     ]
     assert count(dsn, "key = 'bad' AND dead_at IS NOT NULL") == 1
+
+
+def test_deliveries_and_failures_are_counted(dsn: str, receiver: Receiver) -> None:
+    receiver.answers = [500, 200, 200]
+    own, hub = MetricSet("sinks", "1"), Hub()
+
+    async def main() -> None:
+        sink = Webhook(receiver.url)
+        pump = Pump(dsn, [sink], FAST, own=own)
+        hub.put(own.snapshot())
+        assert hub.value(metrics.SINK_FAILURES, sink="webhook") == 0
+        await fill(dsn, "webhook", 2)
+        await pump.once(sink)
+        await pump.close()
+
+    asyncio.run(main())
+    hub.put(own.snapshot())
+    assert hub.value(metrics.DELIVERED, sink="webhook") == 1
+    assert hub.value(metrics.SINK_FAILURES, sink="webhook") == 1

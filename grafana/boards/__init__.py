@@ -1,0 +1,1 @@
+"""The boards in short: `python -m grafana.boards` writes `grafana/dashboards/*.json` from them."""

@@ -1,0 +1,1 @@
+"""Grafana from outside: its client, and what of this project it is told."""

@@ -1,0 +1,83 @@
+"""The rules: names, annotations with a way to the runbook, metrics that exist, and what promtool says."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+import yaml
+
+from tests.grafana.board_files import FOLDER, RECORDED, rules, unknown
+
+ALERTS, RECORDING = rules("alerts.yaml"), rules("recording.yaml")
+NAME = re.compile(r"[a-z_]+:[a-z_]+:[a-z0-9_]+")
+TESTS = sorted((FOLDER / "rules" / "tests").glob("*.yaml"))
+needs_promtool = pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="no promtool here (Debian: apt-get install prometheus)"
+)
+
+
+def anchors() -> set[str]:
+    """Give the anchors of the runbook's headings, as GitHub makes them."""
+    text = (FOLDER / "RUNBOOK.md").read_text("utf-8")
+    return {h.lower().replace(" ", "-") for h in re.findall(r"^## (.+)$", text, re.M)}
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda r: r["alert"])
+def test_an_alert_says_what_and_where_to_read_on(rule) -> None:
+    assert rule["labels"]["severity"] in ("warning", "critical")
+    assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
+    page, _, anchor = rule["annotations"]["runbook_url"].partition("#")
+    assert page == "grafana/RUNBOOK.md"
+    assert anchor in anchors()
+
+
+def test_the_runbook_has_a_part_for_each_alert_and_no_other() -> None:
+    assert anchors() == {r["annotations"]["runbook_url"].partition("#")[2] for r in ALERTS}
+    text = (FOLDER / "RUNBOOK.md").read_text("utf-8")
+    for part in text.split("\n## ")[1:]:
+        for word in ("**Cause**", "**Check**", "**Fix**"):
+            assert word in part, part.splitlines()[0]
+
+
+@pytest.mark.parametrize("rule", ALERTS + RECORDING, ids=lambda r: r.get("alert") or r["record"])
+def test_every_metric_label_and_recorded_name_exists(rule) -> None:
+    assert unknown(rule["expr"]) == []
+    assert set(RECORDED.findall(rule["expr"])) <= {r["record"] for r in RECORDING}
+
+
+def test_recorded_names_are_level_metric_op_and_are_used() -> None:
+    for rule in RECORDING:
+        assert NAME.fullmatch(rule["record"])
+    used = {name for rule in ALERTS for name in RECORDED.findall(rule["expr"])}
+    assert {r["record"] for r in RECORDING} - used == {"class:budget_spent:ratio"}  # for people
+
+
+def test_each_alert_has_a_case_that_fires_and_one_that_does_not() -> None:
+    fires: dict[str, set[bool]] = {}
+    for path in TESTS:
+        for test in yaml.safe_load(path.read_text("utf-8"))["tests"]:
+            n_series = len(test["input_series"])
+            for case in test["alert_rule_test"]:
+                found = fires.setdefault(case["alertname"], set())
+                found.add(bool(case["exp_alerts"]))
+                if len(case["exp_alerts"]) < n_series:  # the other series of the case stay quiet
+                    found.add(False)
+    assert fires == {rule["alert"]: {True, False} for rule in ALERTS}
+
+
+@needs_promtool
+def test_promtool_takes_the_rules() -> None:
+    done = run("check", "rules", *(str(p) for p in sorted((FOLDER / "rules").glob("*.yaml"))))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@needs_promtool
+@pytest.mark.parametrize("path", TESTS, ids=lambda p: p.stem)
+def test_the_rules_fire_and_do_not_as_they_should(path) -> None:
+    done = run("test", "rules", str(path))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def run(*args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["promtool", *args], capture_output=True, text=True, timeout=60, check=False)

@@ -1,0 +1,78 @@
+"""What a feed's totals become as metrics: silence, the newest window, increases from nought."""
+
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+from ray_apps import metrics
+from ray_apps.ingest.counting import FeedCounts
+from ray_apps.ingest.events import FeedStats
+
+
+@dataclass
+class Feed:
+    """A feed as its counts see it."""
+
+    status: str = "live"
+    is_in_session: bool = True
+    now: FeedStats = field(default_factory=FeedStats)
+    watch: Any = field(default_factory=lambda: watch_of())
+    n_bursts: int = 0
+
+    def stats(self) -> FeedStats:
+        return self.now
+
+    def bursts(self, after: int) -> list[float]:
+        return [0.2] * (self.n_bursts - after)
+
+
+def watch_of(completeness: float = float("nan"), breadth: float = float("nan")) -> Any:
+    stream = SimpleNamespace(n_late=0, n_revised=0, n_older=0)
+    router = SimpleNamespace(n_bars=0)
+    return SimpleNamespace(stream=stream, router=router, completeness=completeness, breadth=breadth)
+
+
+class Place:
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.feed = Feed()
+        self.counts = FeedCounts("stocks", 60, "1", lambda: self.now_s)
+
+    def value(self, metric: metrics.Declared, *labels: str) -> float | None:
+        return self.counts.snapshot(self.feed)["values"].get(metric.name, {}).get(labels or ("stocks",))
+
+
+def test_silence_grows_inside_a_session_until_a_bar_comes() -> None:
+    place = Place()
+    place.now_s = 50.0
+    assert place.value(metrics.SILENT) == 50.0
+    place.feed.now.bars = 3
+    assert place.value(metrics.SILENT) == 0.0
+    place.now_s = 80.0
+    assert place.value(metrics.SILENT) == 30.0
+    place.feed.is_in_session = False
+    assert place.value(metrics.SILENT) == 0.0
+    place.feed.is_in_session = True
+    place.now_s = 90.0
+    assert place.value(metrics.SILENT) == 10.0
+
+
+def test_totals_are_counted_from_nought() -> None:
+    place = Place()
+    assert place.value(metrics.BLIND) == 0.0
+    assert place.value(metrics.BARS_DROPPED, "stocks", "shed_bars") == 0.0
+    place.feed.now.shed_bars = 4
+    assert place.value(metrics.BARS_DROPPED, "stocks", "shed_bars") == 4.0
+
+
+def test_the_newest_window_is_told_of_once_there_is_one() -> None:
+    place = Place()
+    assert place.value(metrics.COMPLETENESS) is None
+    place.feed.watch = watch_of(0.98, 0.1)
+    assert (place.value(metrics.COMPLETENESS), place.value(metrics.BREADTH)) == (0.98, 0.1)
+
+
+def test_no_bar_is_due_while_the_state_is_warming() -> None:
+    place = Place()
+    place.feed.watch, place.now_s = None, 500.0
+    assert place.value(metrics.SILENT) == 0.0
