@@ -51,6 +51,19 @@ def test_the_first_key_set_wins_and_empty_is_unset():
     assert (second.chosen_source, Settings().chosen_source) == ("polygon", "synthetic")
 
 
+def test_a_key_is_read_without_the_line_feed_of_its_file():
+    environ = {"POLYGON_API_KEY": " MYSECRET\n", "TAPEWATCH_HTTP__TOKEN": f"{'t' * 16}\n"}
+    settings = load_settings(None, environ=environ)
+    assert settings.polygon.api_key.get_secret_value() == "MYSECRET"
+    assert settings.http.token.get_secret_value() == "t" * 16
+
+
+@pytest.mark.parametrize("key", ["MYS\u00c9CRET", "MYSE CRET", "MYSE\nCRET", "\n"])
+def test_a_key_no_header_can_hold_is_refused_and_never_shown(key):
+    said = "POLYGON_API_KEY: expected printable ASCII without blanks inside, was a hidden value"
+    assert lines(None, environ={"POLYGON_API_KEY": key}) == [said]
+
+
 @pytest.mark.parametrize(
     ("environ", "tier"),
     [
