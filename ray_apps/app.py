@@ -20,7 +20,8 @@ from ray_apps.commands.up import SOURCES, UpOptions
 from ray_apps.errors import UsageError
 from ray_apps.ingest.config import FeedConfig
 from ray_apps.ingest.plan import WarmPlan
-from ray_apps.local.process import LocalError
+from ray_apps.local import gateway
+from ray_apps.local.process import LocalError, free_port
 from ray_apps.local.stack import Stack
 from ray_apps.local.start import Start, start_of
 from ray_apps.reload import ConfigWatch
@@ -84,8 +85,10 @@ class Up(Supervisor):
         """Start what everything stands on, and say what there is to read."""
         dsn = self._step("database", stack.database, "is the data folder writable, with 1 GB free?")
         self._step("schema", lambda: migrate(dsn), "look at the error above; the data is untouched")
+        self.screen.where("database", gateway.shown(dsn))
         asyncio.run(sweep(dsn, plans.checkpoint_folder(self.settings)))
         redis_url = self._step("cache", stack.cache, "set REDIS_URL to a Redis of yours, or free memory")
+        self.screen.where("cache", gateway.shown(redis_url))
         start = asyncio.run(start_of(dsn))
         feeds = self._feeds(stack, start)
         if not feeds:
@@ -180,6 +183,8 @@ class Up(Supervisor):
     def _serve(self, ground: Ground) -> None:
         """Start the gateway beside the tape: it takes longer than all the rest."""
         started, http = time.monotonic(), self.settings.http
+        if not http.port:  # Serve takes a free one too, and tells nobody which
+            http = http.model_copy(update={"port": free_port()})
         try:
             run_gateway(plans.GatewayPlan(ground.dsn, ground.redis_url, http))
         except Exception as e:
@@ -188,7 +193,9 @@ class Up(Supervisor):
             return
         self.is_gateway_up = True
         self.screen.step("http", time.monotonic() - started)
-        self.screen.where("http", f"http://{http.host}:{http.port}/docs")
+        address = gateway.url(http.host, http.port)
+        gateway.write(self.settings.data_dir, address)
+        self.screen.where("http", f"{address}/docs")
         self._run_scorer()
 
     def _run_scorer(self) -> None:
@@ -209,6 +216,7 @@ class Up(Supervisor):
         if ray.is_initialized():
             self.stop()
             if self.is_gateway_up:
+                gateway.forget(self.settings.data_dir)
                 stop_gateway()
             ray.shutdown()
 

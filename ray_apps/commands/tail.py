@@ -20,7 +20,7 @@ SILENCE_S = 90.0
 
 
 def tail(
-    url: Annotated[str | None, typer.Option(help="Address of the gateway; by default that of the settings.")] = None,
+    url: Annotated[str | None, typer.Option(help="Address of the gateway; by default that of the data folder.")] = None,
     symbol: Annotated[str | None, typer.Option(help="Only this symbol.")] = None,
     kind: Annotated[str | None, typer.Option(help="Only this kind, such as burst_up.")] = None,
     severity: Annotated[str | None, typer.Option(help="Only this severity and above.")] = None,
@@ -36,8 +36,9 @@ def tail(
     """
     at = zone(tz)
     if url is None:
-        http = load(config, data_dir).http
-        url = f"http://{http.host}:{http.port}"
+        from ray_apps.local import gateway
+
+        url = gateway.find(load(config, data_dir))
     wanted = {"symbol": symbol, "kind": kind, "min_severity": severity}
     for n, (topic, told) in enumerate(follow(url, {k: v for k, v in wanted.items() if v}), 1):
         typer.echo(jsonlib.dumps({"type": topic, **told}) if json else line(topic, told, at))

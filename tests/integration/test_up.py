@@ -1,7 +1,7 @@
 """The whole system by its one command: what a first user sees, what is left behind, what a second run goes on from."""
 
 import os
-import socket
+import re
 import subprocess
 import sys
 from contextlib import suppress
@@ -19,13 +19,7 @@ from tests.support.running import Up, up
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 START_S = 180.0
-ARGS = ("--symbols", "30", "--speed", "20", "--http-port")
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
+ARGS = ("--symbols", "30", "--speed", "20", "--http-port", "0")
 
 
 def listening(running: Up) -> list[tuple[str, int, str]]:
@@ -78,14 +72,14 @@ def push_a_bar(base: str) -> None:
 
 
 def test_one_command_shows_the_tape_and_its_anomaly_and_a_second_run_goes_on(tmp_path: Path) -> None:
-    port = free_port()
-    with up(tmp_path, *ARGS, str(port)) as first:
+    with up(tmp_path, *ARGS) as first:
         first.wait_for("  vol ", START_S)
         line = first.wait_for(r"ANOMALY \w+ +AAPL", START_S)  # of what kind depends on the day
         assert "  p=" in line
         assert "severity" in line
-        first.wait_for("/docs", START_S)
-        base = f"http://127.0.0.1:{port}"
+        base = first.wait_for("/docs", START_S).split()[-1].removesuffix("/docs")
+        port = int(base.rpartition(":")[2])
+        assert (tmp_path / "gateway").read_text() == f"{base}\n"
         assert httpx.get(f"{base}/healthz").status_code == 200
         eventually_sync(lambda: httpx.get(f"{base}/readyz", timeout=10).status_code == 200, 30)
         shadow = "tapewatch_shadow_p_value_count"
@@ -100,7 +94,10 @@ def test_one_command_shows_the_tape_and_its_anomaly_and_a_second_run_goes_on(tmp
         push_a_bar(base)
         sockets = listening(first)
         ours = [x for x in sockets if not is_ray(x[2]) or x[1] == port]
-        assert port in {number for _, number, _ in ours}
+        places = " ".join(line.split()[-1] for line in first.lines if re.match(r"  (database|cache) +\w+://", line))
+        told = {port, *(int(number) for number in re.findall(r"(?<=127\.0\.0\.1:)\d+", places))}
+        assert len(told) == 3  # gateway, database, cache
+        assert told <= {number for _, number, _ in ours}
         assert len(ours) >= 4  # database, cache, simulator, gateway
         assert {address for address, _, _ in ours} <= {"127.0.0.1", "::1"}
         assert "AuthenticationError" in join_ray_without_token(sockets)
@@ -110,7 +107,8 @@ def test_one_command_shows_the_tape_and_its_anomaly_and_a_second_run_goes_on(tmp
     bars, distinct, anomalies = stored(tmp_path)
     assert bars == distinct > 60
     assert anomalies >= 1
-    with up(tmp_path, *ARGS, str(port)) as second:
+    assert not (tmp_path / "gateway").exists()
+    with up(tmp_path, *ARGS) as second:
         second.wait_for("  vol ", START_S)
         assert second.stop() == 0
     more, distinct, _ = stored(tmp_path)

@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 
 from ray_apps.api.http import create_app
 from ray_apps.cli import run
+from ray_apps.local import gateway
 from ray_apps.store import anomalies as table
 from ray_apps.store.connect import connect
 from ray_apps.store.migrate import migrate
@@ -179,6 +180,19 @@ def test_tail_prints_lines_as_they_come(tapewatch):
     code, _, err = tapewatch("tail", "--url", url)
     assert (code, len(err.splitlines())) == (1, 1)
     assert "start it with `tapewatch up`" in err
+
+
+def test_tail_finds_the_gateway_of_a_data_folder(tapewatch, tmp_path):
+    world = World(events=events("low"))
+    world.events[0].body.update(available_at="2026-01-02T14:32:00Z", ts="2026-01-02T14:31:00Z")
+    with serving(create_app(world.deps())) as url:
+        gateway.write(tmp_path, url)
+        code, out, _ = tapewatch("tail", "--data-dir", str(tmp_path), "-n", "1")
+        assert (code, out.startswith("ANOMALY burst_up AAPL")) == (0, True)
+    gateway.forget(tmp_path)
+    code, _, err = tapewatch("tail", "--data-dir", str(tmp_path))
+    assert code == 1
+    assert err.startswith("error: http://127.0.0.1:8000/v1/stream: expected a running gateway")
 
 
 def test_check_and_simulate_speak_to_each_other(tapewatch, monkeypatch):
