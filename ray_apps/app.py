@@ -108,6 +108,8 @@ class Up(Supervisor):
         simulator = self._step("simulator", lambda: stack.simulator(arguments, log), f"see {log}")
         self.screen.where("simulator", f"ws://{simulator.ws}  http://{simulator.rest}")
         self.rest = simulator.rest
+        if source != "synthetic":
+            self.screen.where("folder", f"{source} as {settings.assets[0]}")
         classes = settings.assets if source == "synthetic" else settings.assets[:1]
         return {a: plans.simulated_feed(settings, a, simulator.ws, self.options.speed) for a in classes}
 

@@ -304,7 +304,9 @@ def _line(fault: ErrorDetails, flags: dict[str, Any], names: dict[str, str], pat
 
 def _reaches(nested: Any, loc: tuple[int | str, ...]) -> bool:
     for part in loc:
-        if not isinstance(nested, dict) or part not in nested:
+        if not isinstance(nested, dict):  # a place inside a value
+            return True
+        if part not in nested:
             return False
         nested = nested[part]
     return bool(loc)

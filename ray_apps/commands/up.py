@@ -54,6 +54,9 @@ def up(
             "synthetic.",
         ),
     ] = None,
+    asset: Annotated[
+        str | None, typer.Option(help="Asset classes, comma separated; of a folder, its class: by default stocks.")
+    ] = None,
     speed: Annotated[float | None, typer.Option(help="Market seconds per second, not of polygon.")] = None,
     symbols: Annotated[int | None, typer.Option(help="Number of synthetic stocks.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the synthetic tape.")] = None,
@@ -74,7 +77,7 @@ def up(
     }  # fmt: skip
 
     def read() -> Settings:
-        return load(config, data_dir, source=source, http__port=http_port, **flags)
+        return load(config, data_dir, source=source, assets=asset, http__port=http_port, **flags)
 
     settings = read()
     options = UpOptions(

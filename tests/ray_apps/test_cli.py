@@ -79,6 +79,7 @@ def test_no_arguments_is_help(tapewatch):
         (["up", "--speed", "x"], 2, "--speed"),
         (["up", "--speed", "-1"], 2, "simulator.speed (command line): expected greater than 0, was -1.0"),
         (["up", "--symbols", "20000"], 2, "simulator.symbols (command line): expected less than or equal to 11000"),
+        (["up", "--asset", "bonds"], 2, "assets.0 (command line): expected 'stocks', 'crypto'"),
         (["up", "--source", "/no/such/folder"], 2, "expected synthetic, polygon, push or a folder of bars"),
         (["up", "--config", "/no/such.yaml"], 2, "/no/such.yaml: expected a readable config file"),
         (["bench", "nope"], 2, "NAME: expected one of parse"),

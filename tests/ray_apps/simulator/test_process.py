@@ -141,6 +141,22 @@ def test_a_folder_is_played_as_it_is(tmp_path: Path) -> None:
     play(test, source=str(tmp_path), start_ns=None)
 
 
+def test_names_no_pair_has_are_played_as_they_are_and_a_bad_one_is_left_out(tmp_path: Path, capsys) -> None:
+    first = START // 10**6
+    bars = [(first + 60_000 * k, 10, 11, 9, 10.5, 100, 10.2, 7) for k in range(3)]
+    for name in ("BTCUSD", "APPC_20201118T1800", "A,B"):
+        write(tmp_path / f"{name}.csv.gz", bars)
+
+    async def test(sim: Running) -> None:
+        async with sim.subscribed() as stream:
+            assert {bar["pair"] for bar in await stream.bars(4)} == {"BTCUSD", "APPC_20201118T1800"}
+            answer = await sim.get(f"/v2/aggs/ticker/X:APPC_20201118T1800/range/1/minute/{first}/{first + 600_000}")
+            assert len(answer.json()["results"]) == 3
+
+    play(test, source=str(tmp_path), start_ns=None)
+    assert "A,B.csv.gz: expected a file named after a symbol, was 'A,B': left out" in capsys.readouterr().err
+
+
 def test_a_folder_of_seconds_gives_minutes_too(tmp_path: Path) -> None:
     first = START // 10**6
     write(tmp_path / "ABC-USD.csv.gz", [(first + 1_000 * k, 10, 12, 9, 11, 1) for k in range(120)], "t,o,h,l,c,v")
