@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, TypeVar
@@ -16,14 +17,15 @@ import ray
 
 from features.market.types import AssetClass
 from ray_apps import actors, placement, plans
-from ray_apps.commands.up import SOURCES, UpOptions
+from ray_apps.commands.up import UpOptions
 from ray_apps.errors import UsageError
 from ray_apps.ingest.config import FeedConfig
 from ray_apps.ingest.plan import WarmPlan
 from ray_apps.local import gateway
-from ray_apps.local.process import LocalError, free_port
+from ray_apps.local.process import FolderLock, InUseError, LocalError, free_port
 from ray_apps.local.stack import Stack
 from ray_apps.local.start import Start, start_of
+from ray_apps.preflight import SOURCES
 from ray_apps.reload import ConfigWatch
 from ray_apps.screen import Screen
 from ray_apps.settings import Settings
@@ -60,7 +62,7 @@ class Up(Supervisor):
         """Start everything, show what happens, stop everything."""
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
-        with Stack(self.settings) as stack:
+        with self._folder(), Stack(self.settings) as stack:
             try:
                 self._start(stack)
                 while not self.is_stopping:
@@ -70,6 +72,12 @@ class Up(Supervisor):
                     time.sleep(LOOK_S)
             finally:
                 self._end()
+
+    def _folder(self) -> AbstractContextManager[object]:
+        """Hold the data folder where it is to have a database: another run's is found before anything starts."""
+        if self.settings.database_url is not None:
+            return nullcontext()
+        return FolderLock(self.settings.data_dir / "lock")
 
     def _start(self, stack: Stack) -> None:
         """Start the ground and Ray side by side, then the actors; the sinks and the gateway come after the tape."""
@@ -228,6 +236,8 @@ class Up(Supervisor):
             value = work()
         except UsageError:
             raise
+        except InUseError as e:  # says itself what to do
+            raise UsageError(f"{name}: {e}") from e
         except Exception as e:
             raise UsageError(f"{name}: {e}; {advice}") from e
         self.screen.step(name, time.monotonic() - started)
@@ -289,5 +299,7 @@ def stop_gateway() -> None:
 
 def up(settings: Settings, options: UpOptions, read: Callable[[], Settings]) -> None:
     """Run the system until Ctrl-C."""
-    Path(settings.data_dir).mkdir(parents=True, exist_ok=True)
-    Up(settings, options, read).run()
+    try:
+        Up(settings, options, read).run()
+    except InUseError as e:
+        raise UsageError(str(e)) from e

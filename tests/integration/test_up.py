@@ -14,6 +14,7 @@ import psycopg
 import pytest
 
 from ray_apps.local.postgres import LocalPostgres
+from ray_apps.local.process import FolderLock
 from tests.support.eventually import eventually_sync
 from tests.support.running import Up, up
 
@@ -69,6 +70,16 @@ def push_a_bar(base: str) -> None:
     eventually_sync(lambda: httpx.get(f"{base}/v1/symbols/OURS", timeout=10).status_code == 200, 30)
     absent = httpx.post(f"{base}/v1/bars", json={"asset_class": "futures", "bars": [row]}, timeout=10)
     assert absent.status_code == 404
+
+
+def test_a_folder_in_use_is_said_at_once(tmp_path: Path) -> None:
+    with FolderLock(tmp_path / "lock"), up(tmp_path) as late:
+        assert late.process.wait(60) == 2
+        late.stop()
+    assert late.lines == [
+        f"error: expected a free data folder at {tmp_path}, was in use by process {os.getpid()}: "
+        "stop it, or choose another folder with --data-dir"
+    ]
 
 
 def test_one_command_shows_the_tape_and_its_anomaly_and_a_second_run_goes_on(tmp_path: Path) -> None:

@@ -81,6 +81,14 @@ def test_no_arguments_is_help(tapewatch):
         (["up", "--symbols", "20000"], 2, "simulator.symbols (command line): expected less than or equal to 11000"),
         (["up", "--asset", "bonds"], 2, "assets.0 (command line): expected 'stocks', 'crypto'"),
         (["up", "--source", "/no/such/folder"], 2, "expected synthetic, polygon, push or a folder of bars"),
+        (["up", "--source", "tests/support"], 2, "--source: expected files NAME.csv.gz, NAME.csv, NAME.parquet in"),
+        (["up", "--source", "polygon"], 2, "POLYGON_API_KEY: expected a key for the source polygon, was none"),
+        (
+            ["up", "--data-dir", "/etc/passwd"],
+            2,
+            "--data-dir: expected a folder that can be written, was '/etc",
+        ),
+        (["up", "--data-dir", "/proc/x"], 2, "--data-dir: expected a folder that can be written, was '/proc/x'"),
         (["up", "--config", "/no/such.yaml"], 2, "/no/such.yaml: expected a readable config file"),
         (["bench", "nope"], 2, "NAME: expected one of parse"),
         (["anomalies", "--since", "x"], 2, "--since: expected an instant"),
@@ -109,6 +117,16 @@ def test_a_mistake_is_one_line_on_stderr(tapewatch, args, code, said):
     assert err.startswith("error: ")
     assert len(err.splitlines()) == 1
     assert said in err
+
+
+def test_a_key_whose_plans_watch_nothing_is_said_before_anything_starts(tapewatch, monkeypatch, tmp_path):
+    monkeypatch.setenv("POLYGON_API_KEY", "hunter22")
+    code, out, err = tapewatch("up")
+    assert (code, out) == (2, "")
+    assert "stocks: not watched: the basic plan" in err
+    assert "POLYGON_TIER_CRYPTO" in err
+    assert "expected an asset class that can be watched" in err
+    assert not any(tmp_path.iterdir())
 
 
 def test_config_check_names_every_fault(tapewatch, tmp_path, monkeypatch):
