@@ -3,12 +3,13 @@
 import asyncio
 import logging
 import secrets
+import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, TypeVar
@@ -54,6 +55,7 @@ class Up(Supervisor):
         self.config = ConfigWatch(settings, read or (lambda: settings), options.config)
         self.options = options
         self.rest: str | None = None
+        self.session: Path | None = None
         self.trouble = ""
         self.is_gateway_up = False
         self.is_stopping = False
@@ -72,6 +74,8 @@ class Up(Supervisor):
                     time.sleep(LOOK_S)
             finally:
                 self._end()
+        if self.session is not None:  # its logs are of use only where something went wrong
+            sweep_session(self.session)
 
     def _folder(self) -> AbstractContextManager[object]:
         """Hold the data folder where it is to have a database: another run's is found before anything starts."""
@@ -157,11 +161,12 @@ class Up(Supervisor):
             self._start_ray()
 
     def _start_ray(self) -> None:
-        ray.init(
+        began = ray.init(
             address="local", namespace=placement.NAMESPACE, include_dashboard=False, log_to_driver=False,
             configure_logging=False, num_cpus=PRESTARTED, object_store_memory=OBJECT_STORE_BYTES,
             _system_config={"enable_metrics_collection": False, "worker_niceness": 0},
         )  # fmt: skip
+        self.session = Path(began.address_info["session_dir"])
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
 
@@ -221,13 +226,15 @@ class Up(Supervisor):
         self.screen.step("scorer", time.monotonic() - started)
 
     def _end(self) -> None:
-        """Stop in the order of the data: feeds, shards, Ray; what they stand on comes after."""
+        """Stop in the order of the data: feeds, shards, Ray; what they stand on comes after.
+
+        The gateway ends with Ray: an end of its own before would print what its last calls say of that.
+        """
         self.screen.line("stopping")
         if ray.is_initialized():
             self.stop()
             if self.is_gateway_up:
                 gateway.forget(self.settings.data_dir)
-                stop_gateway()
             ray.shutdown()
 
     def _step(self, name: str, work: Callable[[], T], advice: str) -> T:
@@ -290,11 +297,13 @@ def run_scorer() -> None:
     serve.run(made.bind(), name=placement.SCORER, route_prefix=None)
 
 
-def stop_gateway() -> None:
-    """Stop Serve."""
-    from ray import serve
-
-    serve.shutdown()
+def sweep_session(session: Path) -> None:
+    """Remove what a session of Ray that has ended wrote down; `session_latest` too where it is the one."""
+    shutil.rmtree(session, ignore_errors=True)
+    latest = session.with_name("session_latest")
+    with suppress(OSError):
+        if latest.readlink() == session:
+            latest.unlink()
 
 
 def up(settings: Settings, options: UpOptions, read: Callable[[], Settings]) -> None:

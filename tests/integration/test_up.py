@@ -113,7 +113,10 @@ def test_one_command_shows_the_tape_and_its_anomaly_and_a_second_run_goes_on(tmp
         assert {address for address, _, _ in ours} <= {"127.0.0.1", "::1"}
         assert "AuthenticationError" in join_ray_without_token(sockets)
         began = first.processes()
+        session = next(Path("/tmp/ray").glob(f"session_*_{first.process.pid}"))
         assert first.stop() == 0
+        assert first.lines[-1] == "stopping"
+        assert not session.exists()
     eventually_sync(lambda: not [p for p in began if p.is_running() and p.status() != psutil.STATUS_ZOMBIE], 30)
     bars, distinct, anomalies = stored(tmp_path)
     assert bars == distinct > 60
