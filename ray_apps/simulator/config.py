@@ -18,7 +18,7 @@ class SimulatorConfig:
 
     Attributes
     ----------
-    host, rest_port, ws_port
+    rest_port, ws_port, host
         Where it listens.
     source
         "synthetic" or a folder of bar files.
@@ -48,7 +48,6 @@ class SimulatorConfig:
         What is wrong from the start.
     """
 
-    host: str = "127.0.0.1"
     rest_port: int = 8080
     ws_port: int = 8765
     source: str = SYNTHETIC
@@ -64,6 +63,7 @@ class SimulatorConfig:
     hold: bool = False
     die_with_parent: bool = False
     faults: Faults = field(default_factory=Faults)
+    host: str = "127.0.0.1"
 
     def __post_init__(self) -> None:
         for name, most in (("rest_port", 65_535), ("ws_port", 65_534)):
