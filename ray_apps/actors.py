@@ -129,7 +129,7 @@ class ShardActor:
                 ack = await self.shard.apply(message)
             if self._task is None:
                 self._task = asyncio.create_task(self.after.run(count))
-            self.after.take(self.shard.seen, dict(self.shard.called))
+            self.after.take(message, self.shard.seen, dict(self.shard.called))
             due = self.after.due(message, self.shard.seen)
             if self.shadow is not None and due:
                 self.shadow.offer(due)
