@@ -171,6 +171,14 @@ def test_a_wrong_file(write, text, said):
     assert said in found[0]
 
 
+def test_faults_are_expectations(write):
+    path = write("universe: {mutes: [{symbol: X, until: 2026-12-01T00:00:00}, {until: 2026-12-01T00:00:00Z}]}\n")
+    said = lines(path, {"polygon.rest_url": "nowhere"})
+    assert f"{path}: universe.mutes.1.symbol: expected a value, was none" in said
+    assert any("mutes.0.until: expected a time zone, as in 2026-01-02T09:30Z, was " in line for line in said)
+    assert any("rest_url (command line): expected text that matches '^https?" in line for line in said)
+
+
 def test_a_missing_or_binary_file(tmp_path):
     assert "expected a readable config file, was: No such file" in lines(tmp_path / "none.yaml")[0]
     (tmp_path / "b.yaml").write_bytes(b"\xff\xfe\x00")
