@@ -125,6 +125,23 @@ def test_a_mistake_is_one_line_on_stderr(tapewatch, args, code, said):
     assert said in err
 
 
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["config", "check", "--config", "/no/such.yaml"], "/no/such.yaml: expected a readable config file"),
+        (["check", "--config", "/no/such.yaml"], "/no/such.yaml: expected a readable config file"),
+        (["anomalies", "--kind", "x"], "--kind: expected one of"),
+        (["bench", "nope"], "NAME: expected one of"),
+        (["anomalies", "--nope"], "No such option"),
+    ],
+)
+def test_a_program_reads_a_mistake_as_json(tapewatch, args, said):
+    code, out, err = tapewatch(*args, "--json")
+    assert code == 2
+    assert said in json.loads(out)["error"]
+    assert said in err
+
+
 def test_a_key_whose_plans_watch_nothing_is_said_before_anything_starts(tapewatch, monkeypatch, tmp_path):
     monkeypatch.setenv("POLYGON_API_KEY", "hunter22")
     code, out, err = tapewatch("up")
