@@ -246,9 +246,7 @@ class LeftOut(Out):
     """A state an anomaly was in."""
 
     state: State
-    until: Annotated[Time, BeforeValidator(_time_ms)] = Field(
-        description="When it was left by the clock of the database, which a simulated or replayed tape does not follow."
-    )
+    until: Annotated[Time, BeforeValidator(_time_ms)] = Field(description="When it was left, on the feed's clock.")
 
 
 class AnomalyOut(Out):
