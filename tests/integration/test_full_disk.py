@@ -7,8 +7,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from ray_apps.local.process import free_port
 from tests.integration.test_kill import counts
-from tests.integration.test_up import ARGS, START_S, free_port
+from tests.integration.test_up import ARGS, START_S
 from tests.support.eventually import eventually_sync
 from tests.support.running import up
 

@@ -10,7 +10,8 @@ import psutil
 import psycopg
 import pytest
 
-from tests.integration.test_up import ARGS, START_S, free_port
+from ray_apps.local.process import free_port
+from tests.integration.test_up import ARGS, START_S
 from tests.support.eventually import eventually_sync
 from tests.support.running import Up, up
 

@@ -20,7 +20,7 @@ from tests.support.running import Up, up
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 START_S = 180.0
-ARGS = ("--symbols", "30", "--speed", "20", "--http-port", "0")
+ARGS = ("--symbols", "30", "--speed", "20", "--http-port")
 
 
 def listening(running: Up) -> list[tuple[str, int, str]]:
@@ -83,7 +83,7 @@ def test_a_folder_in_use_is_said_at_once(tmp_path: Path) -> None:
 
 
 def test_one_command_shows_the_tape_and_its_anomaly_and_a_second_run_goes_on(tmp_path: Path) -> None:
-    with up(tmp_path, *ARGS) as first:
+    with up(tmp_path, *ARGS, "0") as first:
         first.wait_for("  vol ", START_S)
         line = first.wait_for(r"ANOMALY \w+ +AAPL", START_S)  # of what kind depends on the day
         assert "  p=" in line
@@ -122,7 +122,7 @@ def test_one_command_shows_the_tape_and_its_anomaly_and_a_second_run_goes_on(tmp
     assert bars == distinct > 60
     assert anomalies >= 1
     assert not (tmp_path / "gateway").exists()
-    with up(tmp_path, *ARGS) as second:
+    with up(tmp_path, *ARGS, "0") as second:
         second.wait_for("  vol ", START_S)
         assert second.stop() == 0
     more, distinct, _ = stored(tmp_path)
