@@ -134,7 +134,7 @@ class ShardActor:
                 await self._recover()
                 ack = await self.shard.apply(message)
             self._begin()
-            self.after.take(self.shard.seen, dict(self.shard.called))
+            self.after.take(message, self.shard.seen, dict(self.shard.called))
             due = self.after.due(message, self.shard.seen)
             if self.shadow is not None and due:
                 self.shadow.offer(due)

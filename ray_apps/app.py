@@ -3,11 +3,13 @@
 import asyncio
 import logging
 import secrets
+import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, TypeVar
@@ -16,13 +18,15 @@ import ray
 
 from features.market.types import AssetClass
 from ray_apps import actors, placement, plans
-from ray_apps.commands.up import SOURCES, UpOptions
+from ray_apps.commands.up import UpOptions
 from ray_apps.errors import UsageError
 from ray_apps.ingest.config import FeedConfig
 from ray_apps.ingest.plan import WarmPlan
-from ray_apps.local.process import LocalError
+from ray_apps.local import gateway
+from ray_apps.local.process import FolderLock, InUseError, LocalError, free_port
 from ray_apps.local.stack import Stack
 from ray_apps.local.start import Start, start_of
+from ray_apps.preflight import SOURCES
 from ray_apps.reload import ConfigWatch
 from ray_apps.screen import Screen
 from ray_apps.settings import Settings
@@ -51,6 +55,7 @@ class Up(Supervisor):
         self.config = ConfigWatch(settings, read or (lambda: settings), options.config)
         self.options = options
         self.rest: str | None = None
+        self.session: Path | None = None
         self.trouble = ""
         self.is_gateway_up = False
         self.is_stopping = False
@@ -59,7 +64,7 @@ class Up(Supervisor):
         """Start everything, show what happens, stop everything."""
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
-        with Stack(self.settings) as stack:
+        with self._folder(), Stack(self.settings) as stack:
             try:
                 self._start(stack)
                 while not self.is_stopping:
@@ -69,6 +74,14 @@ class Up(Supervisor):
                     time.sleep(LOOK_S)
             finally:
                 self._end()
+        if self.session is not None:  # its logs are of use only where something went wrong
+            sweep_session(self.session)
+
+    def _folder(self) -> AbstractContextManager[object]:
+        """Hold the data folder where it is to have a database: another run's is found before anything starts."""
+        if self.settings.database_url is not None:
+            return nullcontext()
+        return FolderLock(self.settings.data_dir / "lock")
 
     def _start(self, stack: Stack) -> None:
         """Start the ground and Ray side by side, then the actors; the sinks and the gateway come after the tape."""
@@ -84,8 +97,10 @@ class Up(Supervisor):
         """Start what everything stands on, and say what there is to read."""
         dsn = self._step("database", stack.database, "is the data folder writable, with 1 GB free?")
         self._step("schema", lambda: migrate(dsn), "look at the error above; the data is untouched")
+        self.screen.where("database", gateway.shown(dsn))
         asyncio.run(sweep(dsn, plans.checkpoint_folder(self.settings)))
         redis_url = self._step("cache", stack.cache, "set REDIS_URL to a Redis of yours, or free memory")
+        self.screen.where("cache", gateway.shown(redis_url))
         start = asyncio.run(start_of(dsn))
         feeds = self._feeds(stack, start)
         if not feeds:
@@ -105,6 +120,8 @@ class Up(Supervisor):
         simulator = self._step("simulator", lambda: stack.simulator(arguments, log), f"see {log}")
         self.screen.where("simulator", f"ws://{simulator.ws}  http://{simulator.rest}")
         self.rest = simulator.rest
+        if source != "synthetic":
+            self.screen.where("folder", f"{source} as {settings.assets[0]}")
         classes = settings.assets if source == "synthetic" else settings.assets[:1]
         return {a: plans.simulated_feed(settings, a, simulator.ws, self.options.speed) for a in classes}
 
@@ -144,11 +161,12 @@ class Up(Supervisor):
             self._start_ray()
 
     def _start_ray(self) -> None:
-        ray.init(
+        began = ray.init(
             address="local", namespace=placement.NAMESPACE, include_dashboard=False, log_to_driver=False,
             configure_logging=False, num_cpus=PRESTARTED, object_store_memory=OBJECT_STORE_BYTES,
             _system_config={"enable_metrics_collection": False, "worker_niceness": 0},
         )  # fmt: skip
+        self.session = Path(began.address_info["session_dir"])
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
 
@@ -180,6 +198,8 @@ class Up(Supervisor):
     def _serve(self, ground: Ground) -> None:
         """Start the gateway beside the tape: it takes longer than all the rest."""
         started, http = time.monotonic(), self.settings.http
+        if not http.port:  # Serve takes a free one too, and tells nobody which
+            http = http.model_copy(update={"port": free_port()})
         try:
             run_gateway(plans.GatewayPlan(ground.dsn, ground.redis_url, http))
         except Exception as e:
@@ -188,7 +208,9 @@ class Up(Supervisor):
             return
         self.is_gateway_up = True
         self.screen.step("http", time.monotonic() - started)
-        self.screen.where("http", f"http://{http.host}:{http.port}/docs")
+        address = gateway.url(http.host, http.port)
+        gateway.write(self.settings.data_dir, address)
+        self.screen.where("http", f"{address}/docs")
         self._run_scorer()
 
     def _run_scorer(self) -> None:
@@ -204,12 +226,15 @@ class Up(Supervisor):
         self.screen.step("scorer", time.monotonic() - started)
 
     def _end(self) -> None:
-        """Stop in the order of the data: feeds, shards, Ray; what they stand on comes after."""
+        """Stop in the order of the data: feeds, shards, Ray; what they stand on comes after.
+
+        The gateway ends with Ray: an end of its own before would print what its last calls say of that.
+        """
         self.screen.line("stopping")
         if ray.is_initialized():
             self.stop()
             if self.is_gateway_up:
-                stop_gateway()
+                gateway.forget(self.settings.data_dir)
             ray.shutdown()
 
     def _step(self, name: str, work: Callable[[], T], advice: str) -> T:
@@ -218,6 +243,8 @@ class Up(Supervisor):
             value = work()
         except UsageError:
             raise
+        except InUseError as e:  # says itself what to do
+            raise UsageError(f"{name}: {e}") from e
         except Exception as e:
             raise UsageError(f"{name}: {e}; {advice}") from e
         self.screen.step(name, time.monotonic() - started)
@@ -270,14 +297,18 @@ def run_scorer() -> None:
     serve.run(made.bind(), name=placement.SCORER, route_prefix=None)
 
 
-def stop_gateway() -> None:
-    """Stop Serve."""
-    from ray import serve
-
-    serve.shutdown()
+def sweep_session(session: Path) -> None:
+    """Remove what a session of Ray that has ended wrote down; `session_latest` too where it is the one."""
+    shutil.rmtree(session, ignore_errors=True)
+    latest = session.with_name("session_latest")
+    with suppress(OSError):
+        if latest.readlink() == session:
+            latest.unlink()
 
 
 def up(settings: Settings, options: UpOptions, read: Callable[[], Settings]) -> None:
     """Run the system until Ctrl-C."""
-    Path(settings.data_dir).mkdir(parents=True, exist_ok=True)
-    Up(settings, options, read).run()
+    try:
+        Up(settings, options, read).run()
+    except InUseError as e:
+        raise UsageError(str(e)) from e

@@ -25,7 +25,7 @@ from ray_apps.commands import (
     version,
     warm,
 )
-from ray_apps.commands.common import instant
+from ray_apps.commands.common import echo_json, instant
 from ray_apps.commands.database import database
 from ray_apps.errors import UserError
 from training import cli as training
@@ -65,19 +65,25 @@ def main() -> None:
 
 
 def run(args: list[str]) -> int:
-    """Give a command's exit code; a user's mistake is one line on stderr, a bug keeps its traceback."""
+    """Give a command's exit code; a user's mistake is one line on stderr, a bug keeps its traceback.
+
+    A program that asked for JSON gets `{"error": ...}` on stdout too.
+    """
+    is_json = "--json" in args
     try:
         code = app(args or ["--help"], prog_name="tapewatch", standalone_mode=False, obj=World(database, instant))
     except typer.TyperException as e:
-        return _fail(e.format_message(), e.exit_code)
+        return _fail(e.format_message(), e.exit_code, is_json)
     except UserError as e:
-        return _fail(str(e), e.exit_code)
+        return _fail(str(e), e.exit_code, is_json)
     except (KeyboardInterrupt, typer.Abort):
         return 130
     return code if isinstance(code, int) else 0
 
 
-def _fail(message: str, code: int) -> int:
+def _fail(message: str, code: int, is_json: bool) -> int:
+    if is_json:
+        echo_json({"error": message})
     for line in message.splitlines():
         typer.echo(f"error: {line}", err=True)
     return code

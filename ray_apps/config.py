@@ -70,7 +70,16 @@ def _url(*schemes: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _header(value: SecretStr) -> SecretStr:
+    """Take off the blanks around a secret, as a file that holds it ends in a line feed; it is sent in a header."""
+    text = value.get_secret_value().strip()
+    if not text or any(not "!" <= c <= "~" for c in text):
+        raise ValueError("expected printable ASCII without blanks inside")
+    return SecretStr(text)
+
+
 Listed = BeforeValidator(_split)
+HeaderSecret = Annotated[SecretStr, AfterValidator(_header)]
 Symbol = Annotated[str, AfterValidator(_symbol)]
 OneSymbol = Annotated[str, AfterValidator(_one_symbol)]
 Symbols = Annotated[tuple[Symbol, ...], Listed]
@@ -136,7 +145,7 @@ class TiersConfig(Section):
 class PolygonConfig(Section):
     """The vendor: key, plans and hosts."""
 
-    api_key: SecretStr | None = Field(default=None, min_length=1, max_length=256)
+    api_key: HeaderSecret | None = Field(default=None, min_length=1, max_length=256)
     """POLYGON_API_KEY, then MASSIVE_API_KEY. Without one the simulator is watched."""
     tiers: TiersConfig = TiersConfig()
     rest_url: HttpUrl = "https://api.polygon.io"

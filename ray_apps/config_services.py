@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 
-from ray_apps.config import Section
+from ray_apps.config import HeaderSecret, Section
 
 Address = Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]{1,253}:[0-9]{1,5}$")]
 """host:port"""
@@ -20,7 +20,7 @@ class HttpConfig(Section):
     """Loopback, for reading needs no login: put a proxy before it to open it."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """0: any free port."""
-    token: SecretStr | None = Field(default=None, min_length=16, max_length=256)
+    token: HeaderSecret | None = Field(default=None, min_length=16, max_length=256)
     """Bearer token of the routes that write, better by TAPEWATCH_HTTP__TOKEN than in a file; unset: they are open on
     loopback and closed on any other host."""
     max_streams: Annotated[int, Field(ge=1, le=10_000)] = 64

@@ -1,5 +1,12 @@
 """Errors that a person can mend: the command line shows them as one line, without a traceback."""
 
+import re
+
+_POLITE = re.compile(r"^(Value error, )?(Input|Value|String|Tuple|Dictionary|List)? ?(should )?(be )?(expected )?")
+"""What pydantic says before the expectation itself."""
+_PLAIN = {"missing": "a value", "timezone_aware": "a time zone, as in 2026-01-02T09:30Z"}
+"""What it says as no expectation at all, by its name of the fault."""
+
 
 class UserError(Exception):
     """Something outside the program is not as it must be; says what was expected and what to do."""
@@ -11,6 +18,18 @@ class UsageError(UserError):
     """The command, a variable or the config file is written wrongly."""
 
     exit_code = 2
+
+
+def expectation(kind: str, said: str) -> str:
+    """Give what was expected, of a fault pydantic names `kind` and says as `said`.
+
+    >>> expectation("less_than_equal", "Input should be less than or equal to 9")
+    'less than or equal to 9'
+    >>> expectation("string_pattern_mismatch", "String should match pattern '^a$'")
+    "text that matches '^a$'"
+    """
+    plain = _POLITE.sub("", said).partition(", unable to")[0].partition(" after validation")[0]
+    return _PLAIN.get(kind, plain.replace("match pattern", "text that matches"))
 
 
 def causes(e: BaseException) -> list[str]:

@@ -96,8 +96,8 @@ def _daily_feed(settings: Settings, asset_class: AssetClass, key: str) -> FeedCo
 def why_not_watched(asset_class: AssetClass) -> str:
     """Say what a plan without a stream needs."""
     return (
-        f"the plan gives bars by REST after the close, 5 calls a minute: expected at most {MOST_DAILY} symbols in "
-        f"universe.symbols.{asset_class}, was more or all"
+        f"the basic plan gives bars by REST after the close, 5 calls a minute: expected at most {MOST_DAILY} symbols "
+        f"in universe.symbols.{asset_class}, was more or all (POLYGON_TIER_{asset_class.name} names a better plan)"
     )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -35,7 +34,7 @@ from ray_apps.config import (
     UniverseConfig,
 )
 from ray_apps.config_services import HttpConfig, MetricsConfig, RecordingConfig, SimulatorConfig
-from ray_apps.errors import UsageError
+from ray_apps.errors import UsageError, expectation
 from ray_apps.imports.config import S3Config
 
 if TYPE_CHECKING:
@@ -74,10 +73,6 @@ SAFE = (
 )
 # a kind switched on needs its norms warmed up; pairs are columns that the market and its shards share
 UNSAFE_ENDINGS = (".enabled", ".pairs")
-
-
-# what pydantic says before the expectation itself
-_POLITE = re.compile(r"^(Value error, )?(Input|Value|String|Tuple|Dictionary)? ?(should )?(be )?(expected )?")
 
 
 class ConfigError(UsageError):
@@ -303,10 +298,11 @@ def _line(fault: ErrorDetails, flags: dict[str, Any], names: dict[str, str], pat
         name = variable or (f"{path}: {loc}" if path and loc else loc or str(path or "settings"))
     if fault["type"] == "extra_forbidden":
         return f"{name}: expected {_siblings(fault['loc'])}, was an unknown key"
-    said = _POLITE.sub("", fault["msg"])
+    said = expectation(fault["type"], fault["msg"])
+    if fault["type"] == "missing":
+        return f"{name}: expected {said}, was none"
     if ", was " in said:
         return f"{name}: expected {said}" if loc else said
-    said = said.partition(", unable to")[0].partition(" after validation")[0]
     hidden = any(loc.startswith(s) or s.startswith(loc) for s in SECRET)
     was = "a hidden value" if hidden else repr(fault["input"])
     return f"{name}: expected {said}, was {was if len(was) <= 80 else was[:77] + '...'}"
@@ -314,7 +310,9 @@ def _line(fault: ErrorDetails, flags: dict[str, Any], names: dict[str, str], pat
 
 def _reaches(nested: Any, loc: tuple[int | str, ...]) -> bool:
     for part in loc:
-        if not isinstance(nested, dict) or part not in nested:
+        if not isinstance(nested, dict):  # a place inside a value
+            return True
+        if part not in nested:
             return False
         nested = nested[part]
     return bool(loc)

@@ -61,6 +61,7 @@ class _Series:
     has_trades: bool
     n_silent: int
     n_refused: int
+    n_duplicates: int
     faults_ts: I64
     faults_code: U8
 
@@ -98,6 +99,7 @@ class Summary:
     bars: int
     n_silent: int
     n_refused: int
+    n_duplicates: int
     first_ts: int
     last_ts: int
     symbol_days: int
@@ -191,7 +193,7 @@ def load(plan: ReplayPlan, spool: Spool) -> Loaded:
             if isinstance(file, FileError):
                 raise file
             series.append(_take(file, plan, spool))
-            if file.refused:
+            if file.refused or file.n_duplicates:
                 faults.append(_refused(file))
         except FileError as e:
             faults.append(str(e))
@@ -231,15 +233,24 @@ def _take(file: SeriesFile, plan: ReplayPlan, spool: Spool) -> _Series:
         name=file.path.name, symbol=file.symbol, number=spool.add(bars), file_bar_s=file.bar_s, bar_s=bar_s,
         n_bars=len(bars), n_days=len(np.unique(days_of(bars.ts, plan.asset_class))), first_ns=int(bars.ts[0]),
         last_ns=int(bars.ts[-1]), has_trades=file.has_trades, n_silent=n_silent,
-        n_refused=sum(file.refused.values()), faults_ts=file.faults_ts // (bar_s * NS_PER_S) * (bar_s * NS_PER_S),
+        n_refused=sum(file.refused.values()), n_duplicates=file.n_duplicates,
+        faults_ts=file.faults_ts // (bar_s * NS_PER_S) * (bar_s * NS_PER_S),
         faults_code=file.faults_code,
     )  # fmt: skip
 
 
 def _refused(file: SeriesFile) -> str:
-    reasons = ", ".join(f"{n} {reason}" for reason, n in file.refused.most_common())
-    first = f"; {file.messages[0].removeprefix(f'{file.path.name}:')}" if file.messages else ""
-    return f"{file.path.name}: {sum(file.refused.values())} of {len(file)} rows refused ({reasons}{first})"
+    """Say what of a file is not played."""
+    n_refused = sum(file.refused.values())
+    n_rows = len(file) + n_refused + file.n_duplicates
+    said = []
+    if n_refused:
+        reasons = ", ".join(f"{n} {reason}" for reason, n in file.refused.most_common())
+        first = f"; {file.messages[0].removeprefix(f'{file.path.name}:')}" if file.messages else ""
+        said.append(f"{n_refused} of {n_rows} rows refused ({reasons}{first})")
+    if file.n_duplicates:
+        said.append(f"{file.n_duplicates} of {n_rows} rows repeat another one")
+    return f"{file.path.name}: {', '.join(said)}"
 
 
 def _common_length(series: list[_Series]) -> int:
@@ -265,6 +276,7 @@ def _summary(plan: ReplayPlan, loaded: Loaded) -> Summary:
         asset_class=plan.asset_class.value, series=len(series), file_bar_s=sorted({s.file_bar_s for s in series}),
         bar_s=loaded.bar_s, activity=loaded.activity, bars=sum(s.n_bars for s in series),
         n_silent=sum(s.n_silent for s in series), n_refused=sum(s.n_refused for s in series),
+        n_duplicates=sum(s.n_duplicates for s in series),
         first_ts=min(s.first_ns for s in series) // NS_PER_MS, last_ts=loaded.newest_ns // NS_PER_MS,
         symbol_days=sum(s.n_days for s in series),
         n_bad_files=loaded.n_bad_files,

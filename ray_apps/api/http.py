@@ -76,12 +76,14 @@ Given = Annotated[Deps, Depends(_deps)]
 SymbolPath = Annotated[Symbol, Path(description="As AAPL, EUR/USD or I:SPX, or with the class: stocks:AAPL.")]
 
 
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", tags=["health"])
 async def healthz(query: Annotated[NoQuery, Query()]) -> Health:
     """Say that the gateway's process answers; touches nothing else."""
     return Health()
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", tags=["health"], responses=documented(503))
 async def readyz(query: Annotated[NoQuery, Query()], deps: Given) -> Readiness:
     """Say whether every part works, and which does not."""

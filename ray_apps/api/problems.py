@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from ray_apps.errors import expectation
 from ray_apps.store.errors import StoreUnavailableError
 
 MEDIA_TYPE = "application/problem+json"
@@ -100,8 +101,8 @@ def _fault(fault: Mapping[str, Any]) -> str:
     name = ".".join(str(part) for part in where[1:]) or "request"
     if fault["type"] == "extra_forbidden":
         return f"{name}: expected no such parameter"
-    said = str(fault["msg"]).removeprefix("Value error, ").removeprefix("Input should be ").removeprefix("expected ")
-    return f"{name}: expected {said}, was {str(fault['input'])[:60]!r}"
+    was = "none" if fault["type"] == "missing" else repr(str(fault["input"])[:60])
+    return f"{name}: expected {expectation(fault['type'], str(fault['msg']))}, was {was}"
 
 
 def _explained(request: Request, status: int) -> str:

@@ -14,9 +14,11 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    ValidationInfo,
+    field_validator,
 )
 
-from features.market.types import AssetClass
+from features.market.types import NS_PER_MS, AssetClass
 from ray_apps.config import BAR_LENGTHS, Kind, Severity, State
 from ray_apps.store.filters import Cursor, CursorError
 from ray_apps.store.rows import AnomalyRow, EpisodeRow
@@ -59,6 +61,10 @@ def _listed(length: int) -> int:
 
 def _time(value: Any) -> Any:
     return from_ns(value) if isinstance(value, int) else value
+
+
+def _time_ms(value: Any) -> Any:
+    return from_ns(value * NS_PER_MS) if isinstance(value, int) else value
 
 
 def _finite(value: Any) -> Any:
@@ -109,6 +115,14 @@ class Cut(Query):
     until: Instant | None = Field(default=None, description="First instant no more asked for.")
     limit: Limit = 100
     cursor: Token | None = Field(default=None, description="`next` of the page before.")
+
+    @field_validator("until")
+    @classmethod
+    def _after_since(cls, value: datetime | None, info: ValidationInfo) -> datetime | None:
+        since = info.data.get("since")
+        if value is not None and since is not None and value < since:
+            raise ValueError(f"expected an instant after since ({since.isoformat()})")
+        return value
 
     @property
     def since_ns(self) -> int | None:
@@ -228,6 +242,13 @@ class PushOut(Out):
     refused: list[RefusedOut] = []
 
 
+class LeftOut(Out):
+    """A state an anomaly was in."""
+
+    state: State
+    until: Annotated[Time, BeforeValidator(_time_ms)] = Field(description="When it was left, on the feed's clock.")
+
+
 class AnomalyOut(Out):
     id: AnomalyId
     asset_class: AssetClass
@@ -244,11 +265,7 @@ class AnomalyOut(Out):
     severity: Severity
     state: State
     is_late: bool = Field(default=False, description="Its bar came by history, after a hole in the feed.")
-    history: Any = Field(
-        default=[],
-        examples=[[{"state": "provisional", "until": 1789741980000}]],
-        description="States it was in before.",
-    )
+    history: list[LeftOut] = Field(default=[], description="States it was in before.")
     reading: str = Field(examples=["+1.8 % on 9.46x normal volume"])
     episode_id: str | None = Field(examples=["e1"])
     scores: Any = Field(examples=[{"burst_up": 6.1}])

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ray_apps.commands.common import ConfigFile, DataDir, Json, Zone, instant, load, zone
+from ray_apps.commands.common import ConfigFile, DataDir, Json, Zone, instant, load, one_of, zone
 from ray_apps.errors import UsageError, UserError
 
 if TYPE_CHECKING:
     from ray_apps.store.filters import AnomalyFilter
 
+SPAN = "a span before now, or before the end of the newest stored bar where that is older"
 MOST = 100_000
 PAGE = 1000
+MINUTE = timedelta(minutes=1)
 
 
 class Format(StrEnum):
@@ -30,8 +34,8 @@ def anomalies(
     kind: Annotated[str | None, typer.Option(help="Only this kind, such as burst_up.")] = None,
     severity: Annotated[str | None, typer.Option(help="This severity and above: low, medium, high, critical.")] = None,
     state: Annotated[str | None, typer.Option(help="provisional, confirmed, amended or retracted.")] = None,
-    since: Annotated[str | None, typer.Option(help="From this instant: ISO 8601, or a span before now.")] = None,
-    until: Annotated[str | None, typer.Option(help="Before this instant.")] = None,
+    since: Annotated[str | None, typer.Option(help=f"From this instant: ISO 8601, or {SPAN}.")] = None,
+    until: Annotated[str | None, typer.Option(help="Before this instant; the same.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=MOST, help="Newest so many.")] = 50,
     form: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TABLE,
     json: Json = False,
@@ -44,31 +48,52 @@ def anomalies(
     Example: tapewatch anomalies --since 2h --severity high --format csv > found.csv
     """
     from features.market.types import AssetClass
-    from ray_apps.api.schemas import to_ns
     from ray_apps.commands.database import database
     from ray_apps.config import Kind, Severity, State
     from ray_apps.store.filters import AnomalyFilter
 
     at = zone(tz)
-    from_time, to_time = instant(since, "--since", at), instant(until, "--until", at)
+    _between(since, until, at, datetime.now(UTC))
     wanted = AnomalyFilter(
         symbol=symbol,
-        asset_class=_one_of(AssetClass, asset, "--asset"),
-        kind=_one_of(Kind, kind, "--kind"),
-        severity_min=_one_of(Severity, severity, "--severity"),
-        state=_one_of(State, state, "--state"),
-        from_ts=to_ns(from_time) if from_time else None,
-        to_ts=to_ns(to_time) if to_time else None,
+        asset_class=one_of(AssetClass, asset, "--asset"),
+        kind=one_of(Kind, kind, "--kind"),
+        severity_min=one_of(Severity, severity, "--severity"),
+        state=one_of(State, state, "--state"),
     )
     with database(load(config, data_dir)) as dsn:
-        rows = asyncio.run(query(dsn, wanted, limit))
+        from_ts, to_ts = _between(since, until, at, asyncio.run(tape_now(dsn)))
+        rows = asyncio.run(query(dsn, replace(wanted, from_ts=from_ts, to_ts=to_ts), limit))
     _print(rows, Format.JSON if json else form, tz)
 
 
-def _one_of(words: type[StrEnum], value: str | None, option: str) -> str | None:
-    if value is not None and value not in list(words):
-        raise UsageError(f"{option}: expected one of {', '.join(words)}, was {value!r}")
-    return value
+def _between(since: str | None, until: str | None, tz: tzinfo, now: datetime) -> tuple[int | None, int | None]:
+    """Read both ends, UTC ns."""
+    from ray_apps.api.schemas import to_ns
+
+    first, last = instant(since, "--since", tz, now), instant(until, "--until", tz, now)
+    if first is not None and last is not None and first > last:
+        raise UsageError(f"--since: expected an instant before --until, was {first.isoformat()} of {last.isoformat()}")
+    return to_ns(first) if first else None, to_ns(last) if last else None
+
+
+async def tape_now(dsn: str) -> datetime:
+    """Give the end of the newest stored bar, now where none is older: a simulated tape has its own time."""
+    from ray_apps.api.schemas import from_ns
+    from ray_apps.store.connect import connect
+    from ray_apps.store.errors import StoreError
+    from ray_apps.store.partitions import newest_ts
+
+    now = datetime.now(UTC)
+    try:
+        conn = await connect(dsn, "anomalies")
+        try:
+            newest = await newest_ts(conn)
+        finally:
+            await conn.close()
+    except StoreError as e:
+        raise UserError(str(e)) from e
+    return now if newest is None else min(now, from_ns(newest) + MINUTE)
 
 
 async def query(dsn: str, wanted: AnomalyFilter, limit: int) -> list[dict[str, Any]]:

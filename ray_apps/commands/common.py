@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime, timedelta, tzinfo
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -72,6 +73,13 @@ def instant(text: str | None, option: str, tz: tzinfo, now: datetime | None = No
     except (ValueError, OverflowError):
         expected = "an instant such as 2026-01-02T09:30 or a span before now such as 90m, 2h, 7d"
         raise UsageError(f"{option}: expected {expected}, was {text!r}") from None
+
+
+def one_of(words: type[StrEnum], value: str | None, option: str) -> str | None:
+    """Give a value that is one of the words; raise UsageError for any other."""
+    if value is not None and value not in list(words):
+        raise UsageError(f"{option}: expected one of {', '.join(words)}, was {value!r}")
+    return value
 
 
 def echo_json(value: Any) -> None:

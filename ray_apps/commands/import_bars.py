@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from features.market.types import AssetClass
     from ray_apps.commands.import_screen import Screen
-    from ray_apps.config_services import HttpConfig
     from ray_apps.imports.importer import Import
     from ray_apps.imports.place import Place
     from ray_apps.imports.push import Refusal
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from ray_apps.settings import Settings
 
 STDIN = "-"
-ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (none is bound)
 """Hosts that are listened on but not called."""
 
 ADDRESS = re.compile(r"https?://[^\s/?#]+[^\s?#]*")
@@ -73,7 +71,7 @@ def import_bars(
     ] = False,
     url: Annotated[
         str | None,
-        typer.Option(help="Where the running system is, for JSON lines; by default http.host and http.port."),
+        typer.Option(help="Where the running system is, for JSON lines; by default that of the data folder."),
     ] = None,
     json: Json = False,
     config: ConfigFile = None,
@@ -101,7 +99,7 @@ def import_bars(
         if len(files) > 1:
             raise UsageError(f"{STDIN}: expected no files beside it, was some")
         _check_lines(told, again)
-        _push(told, None if dry_run else _gateway(settings.http, url), settings.http.token, json)
+        _push(told, None if dry_run else _gateway(settings, url), settings.http.token, json)
         return
     if url is not None:
         raise UsageError(f"--url: expected {STDIN} for lines to send, was files")
@@ -197,13 +195,12 @@ def _say(refusal: Refusal) -> None:
     typer.echo(f"line {refusal.line}: {refusal.reason}: {refusal.message}", err=True)
 
 
-def _gateway(http: HttpConfig, url: str | None) -> str:
+def _gateway(settings: Settings, url: str | None) -> str:
     """Give the base address of the running system."""
+    from ray_apps.local import gateway
+
     if url is None:
-        if not http.port:
-            raise UsageError("--url: expected the address that `tapewatch up` printed, as http.port is 0, was none")
-        host = ANYWHERE.get(http.host, http.host)
-        return f"http://[{host}]:{http.port}" if ":" in host else f"http://{host}:{http.port}"
+        return gateway.find(settings)
     if not ADDRESS.fullmatch(url):
         raise UsageError(f"--url: expected an address such as http://127.0.0.1:8000, was {url!r}")
     return url.rstrip("/")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from ray_apps.commands.common import ConfigFile, DataDir, Json, echo_json, load
+from ray_apps.commands.common import ConfigFile, DataDir, Json, echo_json, load, one_of
 from ray_apps.errors import UsageError, UserError
 
 if TYPE_CHECKING:
@@ -18,6 +19,15 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Notifications that no try could deliver: list them, send them again.", rich_markup_mode=None)
 T = TypeVar("T")
+
+
+class SinkName(StrEnum):
+    WEBHOOK = "webhook"
+    REDIS = "redis"
+    CONSOLE = "console"
+    GRAFANA = "grafana"
+
+
 Sink = Annotated[str | None, typer.Option(help="Only of this sink: webhook, redis, grafana or console.")]
 
 
@@ -29,7 +39,8 @@ def dead(sink: Sink = None, config: ConfigFile = None, data_dir: DataDir = None,
     """
     from ray_apps.sinks.outbox import dead_letters
 
-    letters = _ask(config, data_dir, lambda conn: dead_letters(conn, sink))
+    wanted = one_of(SinkName, sink, "--sink")
+    letters = _ask(config, data_dir, lambda conn: dead_letters(conn, wanted))
     if json:
         echo_json([_record(x) for x in letters])
         return
@@ -52,6 +63,7 @@ def resend(
     """
     from ray_apps.sinks.outbox import resend as revive
 
+    one_of(SinkName, sink, "--sink")
     n = _ask(config, data_dir, lambda conn: revive(conn, sink, ids or None))
     if ids and n < len(ids):
         raise UsageError(f"expected ids of dead notifications of {sink}, was {len(ids) - n} that are not")

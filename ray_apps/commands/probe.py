@@ -23,7 +23,7 @@ CALL_S = 20.0
 
 
 def probe(
-    url: Annotated[str, typer.Option(help="Address of the gateway.")] = "http://127.0.0.1:8000",
+    url: Annotated[str | None, typer.Option(help="Address of the gateway; by default that of the data folder.")] = None,
     metrics: Annotated[str | None, typer.Option(help="Address of the metrics; by default the gateway's.")] = None,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds it may take in all.")] = 60.0,
     config: ConfigFile = None,
@@ -36,7 +36,10 @@ def probe(
     """
     import httpx
 
-    token = load(config, data_dir).http.token
+    from ray_apps.local import gateway
+
+    settings = load(config, data_dir)
+    token, url = settings.http.token, url or gateway.find(settings)
     headers = {"Authorization": f"Bearer {token.get_secret_value()}"} if token else {}
     with httpx.Client(base_url=url, headers=headers, timeout=CALL_S, trust_env=False) as client:
         probing = _Probing(client, time.monotonic() + timeout)

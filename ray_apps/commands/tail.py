@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json as jsonlib
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ray_apps.commands.common import ConfigFile, DataDir, Json, Zone, load, zone
+from ray_apps.commands.common import ConfigFile, DataDir, Json, Zone, load, one_of, zone
 from ray_apps.commands.lines import line
-from ray_apps.errors import UserError
+from ray_apps.errors import UsageError, UserError
 
 if TYPE_CHECKING:
     import httpx
@@ -20,7 +21,7 @@ SILENCE_S = 90.0
 
 
 def tail(
-    url: Annotated[str | None, typer.Option(help="Address of the gateway; by default that of the settings.")] = None,
+    url: Annotated[str | None, typer.Option(help="Address of the gateway; by default that of the data folder.")] = None,
     symbol: Annotated[str | None, typer.Option(help="Only this symbol.")] = None,
     kind: Annotated[str | None, typer.Option(help="Only this kind, such as burst_up.")] = None,
     severity: Annotated[str | None, typer.Option(help="Only this severity and above.")] = None,
@@ -34,15 +35,30 @@ def tail(
 
     Example: tapewatch tail --severity high --tz America/New_York
     """
+    from ray_apps.config import Kind, Severity
+
     at = zone(tz)
+    wanted = {
+        "symbol": _symbol(symbol),
+        "kind": one_of(Kind, kind, "--kind"),
+        "min_severity": one_of(Severity, severity, "--severity"),
+    }
     if url is None:
-        http = load(config, data_dir).http
-        url = f"http://{http.host}:{http.port}"
-    wanted = {"symbol": symbol, "kind": kind, "min_severity": severity}
+        from ray_apps.local import gateway
+
+        url = gateway.find(load(config, data_dir))
     for n, (topic, told) in enumerate(follow(url, {k: v for k, v in wanted.items() if v}), 1):
         typer.echo(jsonlib.dumps({"type": topic, **told}) if json else line(topic, told, at))
         if n == limit:
             return
+
+
+def _symbol(name: str | None) -> str | None:
+    from ray_apps.api.schemas import SYMBOL
+
+    if name is not None and not re.fullmatch(SYMBOL, name):
+        raise UsageError(f"--symbol: expected a symbol such as AAPL, BTC-USD or stocks:AAPL, was {name!r}")
+    return name
 
 
 def follow(url: str, params: dict[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -9,15 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ray_apps import preflight
 from ray_apps.commands.common import ConfigFile, DataDir, load
-from ray_apps.errors import UsageError
 
 if TYPE_CHECKING:
     from ray_apps.settings import Settings
-
-
-SOURCES = ("synthetic", "polygon", "push")
-"""Any other is a folder of bars."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +50,9 @@ def up(
             "synthetic.",
         ),
     ] = None,
+    asset: Annotated[
+        str | None, typer.Option(help="Asset classes, comma separated; of a folder, its class: by default stocks.")
+    ] = None,
     speed: Annotated[float | None, typer.Option(help="Market seconds per second, not of polygon.")] = None,
     symbols: Annotated[int | None, typer.Option(help="Number of synthetic stocks.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the synthetic tape.")] = None,
@@ -74,11 +73,12 @@ def up(
     }  # fmt: skip
 
     def read() -> Settings:
-        return load(config, data_dir, source=source, http__port=http_port, **flags)
+        return load(config, data_dir, source=source, assets=asset, http__port=http_port, **flags)
 
     settings = read()
+    preflight.check(settings)
     options = UpOptions(
-        source=_checked(settings.chosen_source),
+        source=settings.chosen_source,
         speed=settings.simulator.speed,
         symbols=settings.simulator.symbols,
         seed=settings.simulator.seed,
@@ -93,9 +93,3 @@ def up(
     from ray_apps import app
 
     app.up(settings, options, read)
-
-
-def _checked(source: str) -> str:
-    if source not in SOURCES and not Path(source).is_dir():
-        raise UsageError(f"--source: expected synthetic, polygon, push or a folder of bars, was {source!r}")
-    return source

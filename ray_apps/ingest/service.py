@@ -70,6 +70,7 @@ class FeedService:
         self._stop = asyncio.Event()
         self._is_ready = asyncio.Event()
         self._preparation: Preparation | None = None
+        self._connected_ns: int | None = None
         self._stored_end_ns = 0
         self._dark_s = 0.0
         self._last_byte_s = 0.0
@@ -337,6 +338,8 @@ class FeedService:
         self._link = {
             EventKind.AUTHENTICATED: "connected", EventKind.SUBSCRIBED: "live", EventKind.FATAL: "refused",
         }.get(event.kind, "reconnecting")  # fmt: skip
+        if event.kind is EventKind.AUTHENTICATED:
+            self._connected_ns = time.time_ns()
         self.detail = event.message
 
     async def _renew(self) -> None:
@@ -358,7 +361,7 @@ class FeedService:
         stats = self.stats()
         async with self._pool.connection() as conn:
             await put_feed(conn, FeedRow(
-                self.plan.asset_class.value, self.status, self.plan.host, self.plan.tier,
+                self.plan.asset_class.value, self.status, self.plan.host, self.plan.tier, self._connected_ns,
                 newest_ts=stats.newest_ns or None if stats else None, lag_s=stats.lag_s if stats else None,
                 detail=(self.trouble or self.detail or self.progress)[:500],
             ))  # fmt: skip

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,8 @@ from ray_apps.local.valkey import LocalValkey
 from ray_apps.settings import Settings, child_environment
 
 SIMULATOR_START_S = 60.0
+EXIT_S = 2.0
+"""Between a process's last word and its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class Stack:
         """Start the simulator as a process of its own and wait until it listens."""
         log.parent.mkdir(parents=True, exist_ok=True)
         said = log.open("ab")
+        said_from = said.tell()
         self._exits.callback(said.close)
         command = [sys.executable, "-m", "ray_apps.simulator", "--rest-port", "0", "--ws-port", "0",
                    "--die-with-parent", *arguments]  # fmt: skip
@@ -63,6 +66,10 @@ class Stack:
         )
         self._exits.callback(_end, child)
         line = _first_line(child, SIMULATOR_START_S)
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(0 if line else EXIT_S)
+        if not line and child.poll() is not None:
+            raise UsageError(f"expected the simulator to listen, was an end: {_last_line(log, said_from)}")
         if not line:
             raise UsageError(f"expected the simulator to listen within {SIMULATOR_START_S:.0f} s, was not: see {log}")
         where = json.loads(line)
@@ -85,6 +92,14 @@ class Stack:
 
 def _address(url: str) -> str:
     return url.split("://", 1)[-1].split("/", 1)[0]
+
+
+def _last_line(log: Path, since: int) -> str:
+    """Give what a child said last."""
+    with log.open("rb") as f:
+        f.seek(since)
+        lines = f.read().decode(errors="replace").strip().splitlines()
+    return lines[-1].removeprefix("error: ") if lines else "no word"
 
 
 def _first_line(child: subprocess.Popen[bytes], timeout_s: float) -> str:
@@ -112,3 +127,5 @@ def _end(child: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         child.kill()
         child.wait(5)
+    if child.stdout is not None:
+        child.stdout.close()

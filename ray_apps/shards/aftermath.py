@@ -9,7 +9,7 @@ import numpy as np
 
 from features import catalog
 from features.detectors.base import KINDS, MARKET_SHOCK
-from features.market.types import F64, I64, NS_PER_MS, Bool
+from features.market.types import F64, I64, NS_PER_MS, BarBatch, Bool
 from features.stages.context import Contexts
 from features.stages.group import Observed
 from ray_apps import metrics
@@ -31,7 +31,8 @@ MOST_ROWS = 20_000
 """Symbols put into the cache at once; the others wait a second."""
 MOST_P = 1_000
 """Bars of a window whose p-values are counted: spread over all series, a millisecond of work a kind."""
-BAR = ("ts", "open", "high", "low", "close", "volume", "trades")
+BAR = ("ts", "open", "high", "low", "close", "volume", "trades", "vwap")
+VWAP = BAR.index("vwap")
 
 
 class Aftermath:
@@ -55,7 +56,7 @@ class Aftermath:
             for counter in (metrics.ANOMALIES, metrics.RETRACTED):
                 own.inc(counter, 0, asset_class=shard.config.asset_class.value, kind=kind)
 
-    def take(self, seen: list[Observed], n_anomalies: dict[tuple[str, bool], int]) -> None:
+    def take(self, message: Message, seen: list[Observed], n_anomalies: dict[tuple[str, bool], int]) -> None:
         """Note what a message showed, with its anomalies by kind and whether retracted; cheap, once per message."""
         asset_class = self.shard.config.asset_class.value
         self._took_s = time.monotonic()
@@ -64,6 +65,9 @@ class Aftermath:
         self.shard.took_s.clear()
         for o in seen:
             self._keep(o)
+        for item in message.items:
+            if isinstance(item, BarBatch):
+                self._keep_vwap(item)
         for (kind, is_retracted), n in n_anomalies.items():
             self.own.inc(
                 metrics.RETRACTED if is_retracted else metrics.ANOMALIES, n, asset_class=asset_class, kind=kind
@@ -73,10 +77,18 @@ class Aftermath:
         slots = o.block.slot
         self._grow(int(slots.max(initial=-1)) + 1)
         columns = (o.block.ts, o.block.open, o.block.high, o.block.low, o.block.close, o.block.volume, o.block.trades)
-        self.bars[slots] = np.stack([c[-1] for c in columns], axis=1)
+        self.bars[slots, :VWAP] = np.stack([c[-1] for c in columns], axis=1)
+        self.bars[slots, VWAP] = np.nan
         self.is_new[slots] = True
         for said in self.models.values():
             said[slots] = np.nan
+
+    def _keep_vwap(self, batch: BarBatch) -> None:
+        """Note what the stages have no use for, of bars that are the newest of their series."""
+        known = batch.slot < len(self.bars)
+        slot, ts, vwap = batch.slot[known], batch.ts[known], batch.vwap[known]
+        is_newest = self.bars[slot, 0] == ts
+        self.bars[slot[is_newest], VWAP] = vwap[is_newest]
 
     def due(self, message: Message, seen: list[Observed]) -> list[Observed]:
         """Collect what was seen until its window has closed: whoever scores it then does not slow a burst down."""

@@ -14,7 +14,7 @@ from features import catalog
 from features.decisions.anomalies import NO_KIND, STATES, Anomalies
 from features.decisions.config import DetectionConfig
 from features.detectors.base import KINDS
-from features.market.types import NS_PER_S, AssetClass
+from features.market.types import NS_PER_MS, NS_PER_S, AssetClass
 from features.stages.context import Contexts
 from features.stages.desk import DAY_NS, MARKET, Desk, Episode
 from ray_apps.shards.telling import Telling
@@ -44,7 +44,8 @@ UPDATE anomalies a SET episode_id = q.episode FROM unnest(%s::text[], %s::text[]
 """
 CONFIRM = f"""
 UPDATE anomalies a SET state = 'confirmed', history = history || {anomaly_sql.LEFT.format(table="a")}
-WHERE asset_class = %s AND state = 'provisional' AND available_at <= %s AND available_at > %s
+WHERE asset_class = %(asset_class)s AND state = 'provisional' AND available_at <= %(until)s
+    AND available_at > %(since)s
 """  # noqa: S608 (our own column names)
 TAKEN_BACK = f"""
 SELECT {", ".join(f"a.{f.name}" for f in fields(AnomalyRow))} FROM anomalies a JOIN episodes e ON e.id = a.episode_id
@@ -104,8 +105,10 @@ class DeskService:
                     self._desk = desk
                     report = await self._settle(conn, desk, ctx, end)
                     await self._take_back(conn, end)
-                    await conn.execute(CONFIRM, (self.asset_class.value, Ns(end - CONFIRM_NS),
-                                                 Ns(end - 8 * CONFIRM_NS)))  # fmt: skip
+                    await conn.execute(CONFIRM, {
+                        "asset_class": self.asset_class.value, "at_ms": end // NS_PER_MS,
+                        "until": Ns(end - CONFIRM_NS), "since": Ns(end - 8 * CONFIRM_NS),
+                    })  # fmt: skip
                 return report
         except BaseException:
             # What the desk merged may not be stored: it starts again from what is.

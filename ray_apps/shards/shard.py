@@ -96,6 +96,7 @@ class SymbolShard:
         self.series: dict[int, Series] = {}
         self.applied_seq = 0
         self.late_to = 0
+        self.feed_ns = 0
         self.pending: Outcome | None = None
         self.seen: list[Observed] = []
         self.called: Counter[tuple[str, bool]] = Counter()
@@ -131,7 +132,7 @@ class SymbolShard:
         await self.writer.commit(
             epoch=message.epoch, seq=message.seq, bars=outcome.bars,
             anomalies=list(outcome.anomalies.values()), contexts=outcome.contexts, gaps=outcome.gaps,
-            outbox=self._outbox(outcome), told=outcome.told,
+            outbox=self._outbox(outcome), told=outcome.told, at_ns=self.feed_ns,
         )  # fmt: skip
         self.pending = None
         self.applied_seq = message.seq
@@ -159,6 +160,7 @@ class SymbolShard:
             self._add(found, outcome)
         self.seen += taken.observed
         asset_class = self.config.asset_class
+        self.feed_ns = max(self.feed_ns, _end_ns(item))
         if isinstance(item, BarBatch):
             assert taken.in_state is not None
             outcome.bars.append(BarRows.of(asset_class, item, taken.in_state))
@@ -210,3 +212,9 @@ class SymbolShard:
             if row.own_kind
             for sink in self.config.sinks
         ]
+
+
+def _end_ns(item: Item) -> int:
+    """Give when what an item holds was over, 0 where it holds no window."""
+    ends = item.ts_end if isinstance(item, BarBatch) else item.end if isinstance(item, Contexts) else np.zeros(0)
+    return int(ends.max(initial=0))

@@ -9,10 +9,11 @@ from starlette.routing import BaseRoute, Route
 
 from features.market.types import NS_PER_MS, AssetClass
 from ray_apps.simulator.broadcast import Broadcast
-from ray_apps.simulator.clock import Clock
+from ray_apps.simulator.clock import Clock, checked
 from ray_apps.simulator.faults import DropMode, Faults
 from ray_apps.simulator.gate import reply
 from ray_apps.simulator.truth import Truth, check_symbols
+from ray_apps.simulator.vendor import Handler
 from ray_apps.simulator.ws import Hub
 
 
@@ -48,6 +49,24 @@ class _BurstRequest(msgspec.Struct, forbid_unknown_fields=True):
     ts_ms: int | None = None
 
 
+def _guarded(handler: Handler) -> Handler:
+    """Answer 400 to what cannot be done."""
+
+    async def guarded(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except (ValueError, msgspec.DecodeError) as e:
+            return reply({"error": str(e)}, 400)
+        except RecursionError:
+            return reply({"error": "expected JSON of a few levels, was nested too deeply"}, 400)
+
+    return guarded
+
+
+def _ns(name: str, ms: int | None) -> int | None:
+    return None if ms is None else checked(name, ms * NS_PER_MS)
+
+
 class Admin:
     """The steering wheel. No key: it listens on loopback and steers a toy."""
 
@@ -66,11 +85,11 @@ class Admin:
         """Give the routes."""
         return [
             Route("/admin/state", self._state),
-            Route("/admin/faults", self._set_faults, methods=["POST"]),
-            Route("/admin/clock", self._set_clock, methods=["POST"]),
-            Route("/admin/drop", self._drop, methods=["POST"]),
-            Route("/admin/send", self._send, methods=["POST"]),
-            Route("/admin/burst", self._burst, methods=["POST"]),
+            Route("/admin/faults", _guarded(self._set_faults), methods=["POST"]),
+            Route("/admin/clock", _guarded(self._set_clock), methods=["POST"]),
+            Route("/admin/drop", _guarded(self._drop), methods=["POST"]),
+            Route("/admin/send", _guarded(self._send), methods=["POST"]),
+            Route("/admin/burst", _guarded(self._burst), methods=["POST"]),
         ]
 
     async def _state(self, _: Request) -> Response:
@@ -78,46 +97,31 @@ class Admin:
 
     async def _set_faults(self, request: Request) -> Response:
         """Turn some knobs; the body {"reset": true} turns all back first."""
-        try:
-            changes = msgspec.json.decode(await request.body(), type=dict)
-            base = Faults() if changes.pop("reset", False) else self._faults.faults
-            turned = base.merged(changes)
-            check_symbols(turned, self._sources.values())
-            self._faults.faults = turned
-        except (ValueError, msgspec.DecodeError) as e:
-            return reply({"error": str(e)}, 400)
+        changes = msgspec.json.decode(await request.body(), type=dict)
+        base = Faults() if changes.pop("reset", False) else self._faults.faults
+        turned = base.merged(changes)
+        check_symbols(turned, self._sources.values())
+        self._faults.faults = turned
         return reply(msgspec.to_builtins(self._faults.faults))
 
     async def _set_clock(self, request: Request) -> Response:
-        try:
-            wanted = msgspec.json.decode(await request.body(), type=_ClockRequest)
-        except msgspec.DecodeError as e:
-            return reply({"error": str(e)}, 400)
-        self._clock.set(None if wanted.now_ms is None else wanted.now_ms * NS_PER_MS, wanted.speed)
+        wanted = msgspec.json.decode(await request.body(), type=_ClockRequest)
+        self._clock.set(_ns("now_ms", wanted.now_ms), wanted.speed)
         return reply(self._describe())
 
     async def _drop(self, request: Request) -> Response:
-        try:
-            wanted = msgspec.json.decode(await request.body() or b"{}", type=_DropRequest)
-        except msgspec.DecodeError as e:
-            return reply({"error": str(e)}, 400)
+        wanted = msgspec.json.decode(await request.body() or b"{}", type=_DropRequest)
         return reply({"dropped": self._hub.drop(wanted.mode, wanted.asset)})
 
     async def _send(self, request: Request) -> Response:
-        try:
-            wanted = msgspec.json.decode(await request.body(), type=_SendRequest)
-        except msgspec.DecodeError as e:
-            return reply({"error": str(e)}, 400)
+        wanted = msgspec.json.decode(await request.body(), type=_SendRequest)
         return reply({"clients": self._hub.send_raw(wanted.frame.encode(), wanted.asset)})
 
     async def _burst(self, request: Request) -> Response:
-        try:
-            wanted = msgspec.json.decode(await request.body() or b"{}", type=_BurstRequest)
-        except msgspec.DecodeError as e:
-            return reply({"error": str(e)}, 400)
+        wanted = msgspec.json.decode(await request.body() or b"{}", type=_BurstRequest)
         if wanted.asset not in self._sources:
-            return reply({"error": f"expected an asset class that is played, was {wanted.asset}"}, 400)
-        start = None if wanted.ts_ms is None else wanted.ts_ms * NS_PER_MS
+            raise ValueError(f"expected an asset class that is played, was {wanted.asset}")
+        start = _ns("ts_ms", wanted.ts_ms)
         return reply(dict(await self._broadcast.burst(wanted.asset, wanted.symbols, start)))
 
     def _describe(self) -> dict[str, object]:

@@ -13,12 +13,16 @@ from numpy.typing import NDArray
 from features.market.calendar import ny_offset, ny_offset_s
 from features.market.types import I64, NS_PER_MS, NS_PER_S, AssetClass
 from features.synthetic.hours import MINUTE_NS, NEW_YORK
+from ray_apps.simulator.clock import clamp
 from ray_apps.simulator.sources import DAY_NS, Bars, Source, empty, join
 
 TIMESPANS = ("second", "minute", "hour", "day", "week", "month", "quarter", "year")
 _UNIT_S = {"second": 1, "minute": 60, "hour": 3_600}
 _MONTHS = {"month": 1, "quarter": 3, "year": 12}
 _EPOCH = date(1970, 1, 1)
+_FIRST_YEAR, _LAST_YEAR = 1_700, 2_200
+"""Windows begin and end between them: their ns fit into 64 bits."""
+_LAST_DAY = (date(_LAST_YEAR, 1, 1) - _EPOCH).days
 _NEW_YORK_DAYS = (*NEW_YORK, AssetClass.FUTURES)
 _HOUR_NS = 3_600 * NS_PER_S
 _EARLY_NS = {AssetClass.FUTURES: 6 * _HOUR_NS, AssetClass.INDICES: -_HOUR_NS}
@@ -53,15 +57,19 @@ class Page:
 
 
 def parse_time(text: str, name: str, source: Source, is_end: bool) -> int:
-    """Read YYYY-MM-DD (a whole day of the class) or Unix ms; gives UTC ns, of a date's end the last ms."""
+    """Read YYYY-MM-DD (a whole day of the class) or Unix ms; gives UTC ns, of a date's end the last ms.
+
+    What lies beyond the clock's first and last year becomes those: no bar is there.
+    """
     if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
         try:
             day = (date.fromisoformat(text) - _EPOCH).days
         except ValueError:
             raise BadRequest(_unparsed(name)) from None
+        day = clamp(day * DAY_NS) // DAY_NS
         return day_start(source, day + 1) - NS_PER_MS if is_end else day_start(source, day)
     if re.fullmatch(r"-?\d{1,15}", text):
-        return int(text) * NS_PER_MS
+        return clamp(int(text) * NS_PER_MS)
     raise BadRequest(_unparsed(name))
 
 
@@ -128,8 +136,7 @@ def _first_day(day: int, multiplier: int, timespan: str) -> int:
         return week // multiplier * multiplier * 7 - 4
     when = _EPOCH + timedelta(days=day)
     step = _MONTHS[timespan] * multiplier
-    month = (when.year * 12 + when.month - 1) // step * step
-    return (date(month // 12, month % 12 + 1, 1) - _EPOCH).days
+    return _month_start((when.year * 12 + when.month - 1) // step * step)
 
 
 def next_window(source: Source, start_ns: int, multiplier: int, timespan: str) -> int:
@@ -138,10 +145,16 @@ def next_window(source: Source, start_ns: int, multiplier: int, timespan: str) -
         return start_ns + multiplier * _UNIT_S[timespan] * NS_PER_S
     day = day_number(source, start_ns)
     if timespan in ("day", "week"):
-        return day_start(source, day + multiplier * (7 if timespan == "week" else 1))
+        return day_start(source, min(day + multiplier * (7 if timespan == "week" else 1), _LAST_DAY))
     when = _EPOCH + timedelta(days=day)
     month = when.year * 12 + when.month - 1 + _MONTHS[timespan] * multiplier
-    return day_start(source, (date(month // 12, month % 12 + 1, 1) - _EPOCH).days)
+    return day_start(source, _month_start(month))
+
+
+def _month_start(month: int) -> int:
+    """Give the first day of a month counted from the year 0; one whose ns would not fit becomes one that does."""
+    month = min(max(month, _FIRST_YEAR * 12), _LAST_YEAR * 12)
+    return (date(month // 12, month % 12 + 1, 1) - _EPOCH).days
 
 
 async def read(source: Source, query: Query, known_ns: int, partial: bool = False) -> Page:

@@ -5,6 +5,27 @@ import time
 
 from features.market.types import NS_PER_S
 
+FIRST_NS, LAST_NS = 31_536_000 * NS_PER_S, 4_102_444_800 * NS_PER_S
+"""1971 and 2100: every market's day is known between them, and all sums of times fit into 64 bits."""
+
+
+def checked(name: str, ns: int) -> int:
+    """Give a time the clock can show, UTC ns; ValueError for any other.
+
+    >>> checked("now_ms", -1)
+    Traceback (most recent call last):
+    ...
+    ValueError: now_ms: expected a time from 1971 to 2100, was -1 ns
+    """
+    if not FIRST_NS <= ns <= LAST_NS:
+        raise ValueError(f"{name}: expected a time from 1971 to 2100, was {ns} ns")
+    return ns
+
+
+def clamp(ns: int) -> int:
+    """Give the nearest time the clock can show, UTC ns."""
+    return min(max(ns, FIRST_NS), LAST_NS)
+
 
 class Clock:
     """Virtual time: `start_ns` at construction, then `speed` times as fast as the monotonic clock; 0 = stands.

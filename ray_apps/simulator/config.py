@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from features.market.types import NS_PER_S, AssetClass
+from ray_apps.simulator.clock import checked
 from ray_apps.simulator.faults import Faults
 
 SYNTHETIC = "synthetic"
@@ -17,7 +18,7 @@ class SimulatorConfig:
 
     Attributes
     ----------
-    host, rest_port, ws_port
+    rest_port, ws_port, host
         Where it listens.
     source
         "synthetic" or a folder of bar files.
@@ -47,7 +48,6 @@ class SimulatorConfig:
         What is wrong from the start.
     """
 
-    host: str = "127.0.0.1"
     rest_port: int = 8080
     ws_port: int = 8765
     source: str = SYNTHETIC
@@ -63,19 +63,36 @@ class SimulatorConfig:
     hold: bool = False
     die_with_parent: bool = False
     faults: Faults = field(default_factory=Faults)
+    host: str = "127.0.0.1"
 
     def __post_init__(self) -> None:
         for name, most in (("rest_port", 65_535), ("ws_port", 65_534)):
             if not 0 <= getattr(self, name) <= most:
-                raise ValueError(f"{name}: expected a port from 0 to {most}, was {getattr(self, name)}")
+                raise ValueError(f"{flag(name)}: expected a port from 0 to {most}, was {getattr(self, name)}")
         for name, least in (("symbols", 1), ("per_day", 0), ("seed", 0)):
             if getattr(self, name) < least:
-                raise ValueError(f"{name}: expected {least} or more, was {getattr(self, name)}")
+                raise ValueError(f"{flag(name)}: expected {least} or more, was {getattr(self, name)}")
         if not 0 <= self.speed <= 1_000_000:
             raise ValueError(f"speed: expected 0 to 1000000, was {self.speed}")
         if not self.assets:
-            raise ValueError("assets: expected at least one asset class, was none")
+            raise ValueError("asset: expected at least one asset class, was none")
+        self._check_files()
+        if self.start_ns is not None:
+            checked("start", self.start_ns)
+        if self.burst_ns is not None and self.burst_ns % (60 * NS_PER_S):
+            raise ValueError(f"burst-at: expected the start of a minute, was {self.burst_ns} ns")
+
+    def _check_files(self) -> None:
         if self.source != SYNTHETIC and not Path(self.source).is_dir():
             raise ValueError(f"source: expected {SYNTHETIC!r} or a folder, was {self.source!r}")
-        if self.burst_ns is not None and self.burst_ns % (60 * NS_PER_S):
-            raise ValueError(f"burst: expected the start of a minute, was {self.burst_ns} ns")
+        if self.labels is not None and (self.labels.is_dir() or not self.labels.absolute().parent.is_dir()):
+            raise ValueError(f"labels: expected a file in a folder that exists, was {str(self.labels)!r}")
+
+
+def flag(name: str) -> str:
+    """Give a field as it is written on a command line.
+
+    >>> flag("ws_port")
+    'ws-port'
+    """
+    return name.replace("_", "-")

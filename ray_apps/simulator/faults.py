@@ -1,13 +1,22 @@
 """Name what can go wrong on purpose, so that it can be switched by flag and over HTTP."""
 
+import difflib
+import json
+import re
 from datetime import date
 from typing import Annotated, Any, Literal
 
 import msgspec
 
+from features.market.types import NS_PER_MS
+from ray_apps.simulator.clock import LAST_NS
+
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
+Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=LAST_NS // NS_PER_MS)]
+_AT = re.compile(r"(.*?) - at `\$\.(.*)`")
+_NAME = re.compile(r"[.\[]")
 DropMode = Literal["abort", "1000", "1001", "1008", "1011"]
 
 
@@ -15,7 +24,7 @@ class Halt(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """A pause of one symbol's trading (our spelling): LULD says so, and nothing prints for so many minutes."""
 
     symbol: str
-    start_ms: Count
+    start_ms: Milliseconds
     minutes: Annotated[int, msgspec.Meta(ge=1, le=1_440)] = 5
 
 
@@ -55,7 +64,7 @@ class Faults(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
     drop_mode: DropMode = "abort"
     drop_after: Literal["", "connected", "auth", "before_first_sub_ack", "data"] = ""
-    drop_at_ms: Count = 0
+    drop_at_ms: Milliseconds = 0
     drop_every_s: Seconds = 0.0
     auth: Literal["ok", "bad_key", "no_plan", "realtime_refused", "silent", "timeout"] = "ok"
     auth_timeout_s: Seconds = 10.0
@@ -101,9 +110,11 @@ class Faults(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     def __post_init__(self) -> None:
         for split in self.split_event:
             try:
-                date.fromisoformat(split.date)
+                is_known = 1971 <= date.fromisoformat(split.date).year < 2100
             except ValueError:
-                raise ValueError(f"split_event: expected a date like 2026-08-31, was {split.date!r}") from None
+                is_known = False
+            if not is_known:
+                raise ValueError(f"split_event: expected a date like 2026-08-31, was {split.date!r}")
 
     @property
     def symbols(self) -> set[str]:
@@ -119,12 +130,27 @@ class Faults(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         >>> Faults().merged({"late_fraction": 2})
         Traceback (most recent call last):
         ...
-        ValueError: Expected `float` <= 1.0 - at `$.late_fraction`
+        ValueError: fault late_fraction: expected `float` <= 1.0, was 2
         """
+        known = self.__struct_fields__
+        for name in changes:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 3, 0.5) or known
+                raise ValueError(f"fault: expected a name such as {', '.join(near)}, was {name!r}")
         try:
             return msgspec.convert({**msgspec.to_builtins(self), **changes}, Faults)
         except msgspec.ValidationError as e:
-            raise ValueError(str(e)) from e
+            raise ValueError(_said(str(e), changes)) from e
+
+
+def _said(fault: str, changes: dict[str, Any]) -> str:
+    """Say what msgspec says as all our errors do."""
+    found = _AT.fullmatch(fault)
+    if found is None:
+        return fault
+    said, place = found[1], found[2]
+    was = changes.get(_NAME.split(place)[0])
+    return f"fault {place}: {said[0].lower()}{said[1:].partition(', got')[0]}, was {json.dumps(was)[:60]}"
 
 
 def from_flags(flags: list[str]) -> Faults:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from features.market.bars import BarColumns, aggregate
 from features.market.calendar import ny_seconds
+from features.market.symbols import is_symbol
 from features.market.types import I64, NS_PER_S, AssetClass
 from features.synthetic.block import VALUES
 from features.synthetic.hours import NEW_YORK, is_regular
@@ -23,23 +24,19 @@ class FolderSource:
     """The bars of a folder, held in memory. Bars shorter than a minute make minutes too.
 
     The stream knows seconds and minutes only: a folder of seconds gives both, of anything else up to a minute
-    gives minutes, and longer bars go out as minute bars with their own end.
+    gives minutes, and longer bars go out as minute bars with their own end. Symbols are the files' names.
     """
 
     def __init__(self, folder: Path, asset_class: AssetClass, warn: Callable[[str], None]) -> None:
-        found = read_folder(folder)
-        for error in found.errors:
-            warn(str(error))
-        for message in (m for f in found.files for m in f.messages):
-            warn(message)
-        lengths = sorted({f.bar_s for f in found.files})
+        files = _readable(folder, warn)
+        lengths = sorted({f.bar_s for f in files})
         # A thin series may never print twice in a row and so look coarser than it is.
         self.base_s = lengths[0]
         if any(length % self.base_s for length in lengths):
             raise FileError(f"expected files of one bar length in {folder}, was {lengths} s")
         self.asset_class = asset_class
-        self.symbols = tuple(f.symbol for f in found.files)
-        columns = [_columns(f) for f in found.files]
+        self.symbols = tuple(f.symbol for f in files)
+        columns = [_columns(f) for f in files]
         self._tables = {self.base_s: _Table(columns)}
         self.lengths_s: tuple[int, ...] = (self.base_s,)
         if self.base_s < _MINUTE_S:
@@ -70,6 +67,22 @@ class FolderSource:
     def labels(self, start_ns: int, end_ns: int) -> list[Label]:
         """Give nothing: what happens in real bars is not known."""
         return []
+
+
+def _readable(folder: Path, warn: Callable[[str], None]) -> list[SeriesFile]:
+    """Give the files that can be played, and a warning for all that cannot."""
+    found = read_folder(folder)
+    for error in found.errors:
+        warn(str(error))
+    for message in (m for f in found.files for m in f.messages):
+        warn(message)
+    for f in found.files:
+        if not is_symbol(f.symbol):
+            warn(f"{f.path.name}: expected a file named after a symbol, was {f.symbol!r}: left out")
+    files = [f for f in found.files if is_symbol(f.symbol)]
+    if not files:
+        raise FileError(f"expected a good bar file in {folder}, was none")
+    return files
 
 
 class _Table:

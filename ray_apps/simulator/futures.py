@@ -11,6 +11,7 @@ from features.market.types import NS_PER_MS, NS_PER_S, AssetClass
 from features.synthetic.hours import is_regular
 from ray_apps.simulator import aggs
 from ray_apps.simulator import futures_rows as rows_of
+from ray_apps.simulator.clock import clamp
 from ray_apps.simulator.gate import NO_TICKER, NOT_ENTITLED, NOT_THIS_TIME, error, reply
 from ray_apps.simulator.lists import Listing, Row, cursor, limit_of, options_of, page
 from ray_apps.simulator.seen import see
@@ -225,6 +226,6 @@ def _resolution(text: str) -> tuple[int, str]:
 def _time(text: str, source: Source) -> tuple[int, int]:
     """Give the first and the last ns a text names: those of a date in Chicago, or one."""
     if re.fullmatch(r"\d{1,19}", text):
-        return int(text), int(text)
+        return clamp(int(text)), clamp(int(text))
     first, last = (aggs.parse_time(text, "window_start", source, is_end=is_end) for is_end in (False, True))
     return first + _CHICAGO_EARLY_NS, last + _CHICAGO_EARLY_NS

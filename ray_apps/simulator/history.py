@@ -6,7 +6,6 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from features.market.symbols import to_rest
 from features.market.types import NS_PER_MS, NS_PER_S, AssetClass
 from ray_apps.simulator import aggs
 from ray_apps.simulator.gate import NO_TICKER, NOT_THIS_TIME, error, reply
@@ -14,6 +13,7 @@ from ray_apps.simulator.market_day import market_day
 from ray_apps.simulator.plans import Plan
 from ray_apps.simulator.rows import agg_rows
 from ray_apps.simulator.sources import DAY_NS, Bars, Source
+from ray_apps.simulator.spelling import to_rest
 from ray_apps.simulator.vendor import Routes, Vendor
 
 _MARKETS = {"stocks": AssetClass.STOCKS, "crypto": AssetClass.CRYPTO, "fx": AssetClass.FOREX}

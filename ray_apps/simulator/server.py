@@ -10,12 +10,12 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import astuple
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import uvicorn
 from websockets.asyncio.server import serve
@@ -85,6 +85,7 @@ async def simulator(config: SimulatorConfig) -> AsyncIterator[dict[str, object]]
     vendor = Vendor(clock, sources, faults)
     admin = Admin(clock, hub, broadcast, faults, sources)
     with (
+        _opened(config.labels) as labels,
         _listen(config.host, config.rest_port) as rest_socket,
         _listen(config.host, config.ws_port) as stream_socket,
         _listen(config.host, config.ws_port and config.ws_port + 1) as delayed_socket,
@@ -97,7 +98,7 @@ async def simulator(config: SimulatorConfig) -> AsyncIterator[dict[str, object]]
             _tasks(
                 _play(hub, clock, start_ns, broadcast, config.hold),
                 _drops(hub, faults, clock),
-                _labels(config.labels, clock, sources, start_ns),
+                _labels(labels, clock, sources, start_ns),
             ),
         ):
             # Bars need their day to be made; the market must not run away meanwhile.
@@ -272,21 +273,25 @@ async def _drops(hub: Hub, faults: FaultBox, clock: Clock) -> None:
             hub.drop(faults.faults.drop_mode)
 
 
-async def _labels(path: Path | None, clock: Clock, sources: dict[AssetClass, Truth], start_ns: int) -> None:
+def _opened(path: Path | None) -> AbstractContextManager[TextIO | None]:
+    """Open the label file before anybody is told where the simulator listens."""
+    return contextlib.nullcontext() if path is None else path.open("w", newline="")
+
+
+async def _labels(out: TextIO | None, clock: Clock, sources: dict[AssetClass, Truth], start_ns: int) -> None:
     """Write each injected anomaly to the label file once its first minute has begun."""
-    if path is None:
+    if out is None:
         return
     done = start_ns
-    with path.open("w", newline="") as out:
-        rows = csv.writer(out)
-        rows.writerow(("asset_class", "symbol", "kind", "start_ms", "end_ms", "size"))
-        while True:
-            now = clock.now()
-            for asset_class, source in sources.items():
-                rows.writerows((str(asset_class), *astuple(row)) for row in source.labels(done, now))
-            done = max(done, now)
-            out.flush()
-            await asyncio.sleep(_LABEL_POLL_S)
+    rows = csv.writer(out)
+    rows.writerow(("asset_class", "symbol", "kind", "start_ms", "end_ms", "size"))
+    while True:
+        now = clock.now()
+        for asset_class, source in sources.items():
+            rows.writerows((str(asset_class), *astuple(row)) for row in source.labels(done, now))
+        done = max(done, now)
+        out.flush()
+        await asyncio.sleep(_LABEL_POLL_S)
 
 
 async def _parent_gone(stop: asyncio.Event) -> None:

@@ -4,8 +4,8 @@ import re
 import zlib
 from typing import Any
 
-from features.market.symbols import to_rest
 from features.market.types import AssetClass
+from ray_apps.simulator.spelling import to_rest
 
 _MARKETS = {AssetClass.FOREX: "fx"}
 _OCC = re.compile(r"O:([A-Z]+)(\d\d)(\d\d)(\d\d)([CP])(\d{8})")

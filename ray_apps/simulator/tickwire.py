@@ -9,9 +9,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from features.market.symbols import to_rest, to_wire
 from features.market.types import I64, NS_PER_MS, AssetClass
 from ray_apps.simulator.catalogue import TRF_EXCHANGE
+from ray_apps.simulator.spelling import to_rest
 from ray_apps.simulator.ticks import BUY, EXTENDED_HOURS, ODD_LOT, OPTION_AUTO, ROUND_LOT, SELL, Ticks, tick_of
 from ray_apps.simulator.wire import NOTHING, Number, numbers
 
@@ -208,10 +208,10 @@ def say(topic: str, asset_class: AssetClass, symbols: Sequence[str], ticks: Tick
     if topic in ("XL2", "FMV"):
         ticks = ticks.take(ticks.is_last)
     ts = ticks.quote_ts if is_quote else ticks.ts
-    spell = fair_name if topic == "FMV" else to_wire
+    names = [symbols[row] for row in ticks.row.tolist()]
     common = _Common(
         repeat(topic),
-        [spell(asset_class, symbols[row]) for row in ticks.row.tolist()],
+        [fair_name(asset_class, name) for name in names] if topic == "FMV" else names,
         (ts // NS_PER_MS).tolist(),
         ticks.sequence.tolist(),
         ticks.exchange.tolist(),

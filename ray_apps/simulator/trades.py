@@ -13,6 +13,7 @@ from features.market.types import I64, NS_PER_MS, NS_PER_S, AssetClass
 from features.synthetic.hours import MINUTE_NS
 from ray_apps.simulator import aggs
 from ray_apps.simulator.catalogue import TRF_EXCHANGE
+from ray_apps.simulator.clock import clamp
 from ray_apps.simulator.gate import NO_TICKER, NOT_ENTITLED, NOT_THIS_TIME, error, reply
 from ray_apps.simulator.lists import Row, cursor, limit_of, options_of
 from ray_apps.simulator.plans import Plan
@@ -164,7 +165,7 @@ def span_of(options: dict[str, str], source: Source, known_ns: int) -> Span:
 def _time(text: str, source: Source) -> tuple[int, int]:
     """Give the first and the last ns a text names: a day's, or one."""
     if re.fullmatch(r"\d{1,19}", text):
-        return int(text), int(text)
+        return clamp(int(text)), clamp(int(text))
     try:
         first, last = (aggs.parse_time(text, "timestamp", source, is_end=is_end) for is_end in (False, True))
     except aggs.BadRequest:

@@ -7,7 +7,6 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from features.market.symbols import to_rest
 from features.market.types import NS_PER_S, AssetClass
 from ray_apps.simulator import aggs
 from ray_apps.simulator.clock import Clock
@@ -15,6 +14,7 @@ from ray_apps.simulator.faults import Faults
 from ray_apps.simulator.gate import Gate, request_id
 from ray_apps.simulator.plans import Plan
 from ray_apps.simulator.sources import Source
+from ray_apps.simulator.spelling import to_rest
 from ray_apps.simulator.truth import Truth
 
 Handler = Callable[[Request], Awaitable[Response]]

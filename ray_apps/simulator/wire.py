@@ -7,7 +7,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from features.market.symbols import to_wire
 from features.market.types import F64, NS_PER_MS, NS_PER_S, AssetClass
 from features.market.wire import TOPICS
 from ray_apps.simulator.sources import Bars
@@ -128,7 +127,7 @@ def encode(asset_class: AssetClass, symbols: Sequence[str], bar_s: int, bars: Ba
     o, c, h, low = (x.tolist() for x in (bars.open, bars.close, bars.high, bars.low))
     common = _Common(
         [TOPICS[asset_class][1 if bar_s < 60 else 60]] * len(bars),
-        [to_wire(asset_class, symbols[row]) for row in bars.row.tolist()],
+        [symbols[row] for row in bars.row.tolist()],
         o,
         c,
         h,

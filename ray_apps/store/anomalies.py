@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from features.market.types import NS_PER_MS
 from ray_apps.store.connect import Conn
 from ray_apps.store.rows import AnomalyRow, EpisodeRow, Json, OutboxRow
 
@@ -49,8 +50,8 @@ def _upsert(table: str, types: dict[str, str], keep: Sequence[str] = (), touch: 
 STAGE = "; ".join(
     (_stage("anomalies", ANOMALY_TYPES), _stage("episodes", EPISODE_TYPES), _stage("outbox", OUTBOX_TYPES))
 )
-LEFT = "jsonb_build_object('state', {table}.state, 'until', (extract(epoch FROM now()) * 1000)::bigint)"
-"""What the history keeps of a state that is left."""
+LEFT = "jsonb_build_object('state', {table}.state, 'until', %(at_ms)s::bigint)"
+"""What the history keeps of a state that is left, and when on the feed's clock."""
 HISTORY = (
     f", history = CASE WHEN excluded.state = anomalies.state THEN anomalies.history "
     f"ELSE anomalies.history || {LEFT.format(table='anomalies')} END"
@@ -66,10 +67,14 @@ PUT_OUTBOX = (
 )
 
 
-async def put(conn: Conn, rows: Sequence[AnomalyRow]) -> None:
-    """Insert anomalies or replace them by id; an episode once set is kept."""
+async def put(conn: Conn, rows: Sequence[AnomalyRow], at_ns: int = 0) -> None:
+    """Insert anomalies or replace them by id; an episode once set is kept.
+
+    `at_ns` is the feed's time, at which a former state is left; no earlier than the newest of the rows was known.
+    """
     newest = {r.id: r for r in rows}  # one row an id: the last one said
-    await _put(conn, "anomalies", ANOMALY_TYPES, list(newest.values()), PUT_ANOMALIES)
+    at_ms = max([at_ns, *(r.available_at for r in rows)]) // NS_PER_MS
+    await _put(conn, "anomalies", ANOMALY_TYPES, list(newest.values()), PUT_ANOMALIES, {"at_ms": at_ms})
 
 
 async def put_episodes(conn: Conn, rows: Sequence[EpisodeRow]) -> None:
@@ -83,7 +88,14 @@ async def put_outbox(conn: Conn, rows: Sequence[OutboxRow]) -> None:
     await _put(conn, "outbox", OUTBOX_TYPES, rows, PUT_OUTBOX)
 
 
-async def _put(conn: Conn, table: str, types: dict[str, str], rows: Sequence[Any], upsert: str) -> None:
+async def _put(
+    conn: Conn,
+    table: str,
+    types: dict[str, str],
+    rows: Sequence[Any],
+    upsert: str,
+    params: dict[str, int] | None = None,
+) -> None:
     if not rows:
         return
     columns = list(types)
@@ -95,7 +107,7 @@ async def _put(conn: Conn, table: str, types: dict[str, str], rows: Sequence[Any
             for row in rows:
                 values = [getattr(row, c) for c in columns]
                 await copy.write_row([to_json(v) if j else v for v, j in zip(values, json_at, strict=True)])
-        await cursor.execute(upsert.encode())
+        await cursor.execute(upsert.encode(), params)
 
 
 def to_json(value: Json) -> str:

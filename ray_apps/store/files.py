@@ -4,7 +4,6 @@ Columns are `t,o,h,l,c,v` and where known `vw,n`; `t` is the window's start in U
 counted by reason and named by its line; the good ones are kept. A file that gives no series at all is a FileError.
 """
 
-import gzip
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ import pyarrow.parquet
 from features.market.bars import infer_bar_ms
 from features.market.types import F64, I64, NS_PER_MS, U8
 from ray_apps.store.errors import StoreError
+from ray_apps.store.packed import unpack
 from ray_apps.store.sieve import (
     ABSENT,
     EARLIEST_MS,
@@ -163,7 +163,15 @@ def read_bars(path: Path) -> SeriesFile:
 
 
 def _csv(path: Path) -> Rows:
-    data = _content(path)
+    data, is_cut = _content(path)
+    rows = _rows_of(path, data)
+    if is_cut:
+        rows.refused["truncated"] += 1
+        rows.messages.insert(0, f"{path.name}: expected the whole of it, was cut off: the rows before that are kept")
+    return rows
+
+
+def _rows_of(path: Path, data: bytes) -> Rows:
     header = data.split(b"\n", 1)[0].decode("utf-8-sig", errors="replace")
     names = [name.strip().strip('"') for name in header.rstrip("\r").split(",")]
     wanted = _wanted(path, names)
@@ -175,19 +183,20 @@ def _csv(path: Path) -> Rows:
     return _csv_by_line(path, data, names, wanted)
 
 
-def _content(path: Path) -> bytes:
+def _content(path: Path) -> tuple[bytes, bool]:
+    """Give a file's text, unpacked, and whether its end is missing: then as far as its last whole line."""
     try:
-        data = path.read_bytes()
+        data, is_cut = path.read_bytes(), False
     except OSError as e:
         raise FileError(f"{path.name}: expected a readable file, was {e.strerror}") from e
     if path.name.endswith(".gz"):
         try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error) as e:
+            data, is_cut = unpack(data)
+        except (OSError, zlib.error) as e:
             raise FileError(f"{path.name}: expected gzip data, was: {e}") from e
     if not data.strip():
         raise FileError(f"{path.name}: expected the columns {','.join(REQUIRED)}, was an empty file")
-    return data
+    return data, is_cut
 
 
 def _wanted(path: Path, names: list[str]) -> list[str]:

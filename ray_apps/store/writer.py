@@ -57,6 +57,7 @@ class _Rest:
     episodes: Sequence[EpisodeRow]
     gaps: Sequence[GapRow]
     told: Told | None
+    at_ns: int
 
 
 class ShardWriter:
@@ -106,11 +107,12 @@ class ShardWriter:
         episodes: Sequence[EpisodeRow] = (),
         gaps: Sequence[GapRow] = (),
         told: Told | None = None,
+        at_ns: int = 0,
     ) -> bool:
         """Store a batch whole or not at all; False when it was stored before.
 
         A bar of a stored window with other values is a revision: the new values replace the old ones, which
-        move to `bar_revisions`. Two bars of one window in one batch count in their order.
+        move to `bar_revisions`. Two bars of one window in one batch count in their order. `at_ns` is the feed's time.
 
         Raises
         ------
@@ -120,7 +122,7 @@ class ShardWriter:
             When the database is away: whether the batch was stored is unknown, so send it again as it is.
         """
         merged = BarRows.concat(bars) if bars else None
-        rest = _Rest(anomalies, contexts, outbox, episodes, gaps, told)
+        rest = _Rest(anomalies, contexts, outbox, episodes, gaps, told, at_ns)
         try:
             with unavailable("store a batch"):
                 async with asyncio.timeout(COMMIT_TIMEOUT_S):
@@ -145,7 +147,7 @@ class ShardWriter:
                 return False
             if bars is not None:
                 await self._put_bars(conn, bars)
-            await anomaly_sql.put(conn, rest.anomalies)
+            await anomaly_sql.put(conn, rest.anomalies, rest.at_ns)
             await anomaly_sql.put_episodes(conn, rest.episodes)
             await anomaly_sql.put_outbox(conn, rest.outbox)
             await _put_contexts(conn, rest.contexts)

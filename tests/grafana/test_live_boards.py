@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from ray_apps.local.postgres import LocalPostgres
+from ray_apps.local.process import free_port
 from ray_apps.sinks.house import keep_house
 from tests.grafana.board_files import DASHBOARDS, load, panels
 from tests.support import prometheus as server
@@ -19,7 +20,7 @@ from tests.support.dashboards import Substitution
 from tests.support.eventually import eventually_sync
 from tests.support.grafana_server import TOKEN, FakeGrafana, grafana_server
 from tests.support.prometheus import Prometheus, prometheus
-from tests.support.running import free_port, up
+from tests.support.running import up
 
 pytestmark = [
     pytest.mark.integration,

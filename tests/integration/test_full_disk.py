@@ -7,10 +7,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from ray_apps.local.process import free_port
 from tests.integration.test_kill import counts
 from tests.integration.test_up import ARGS, START_S
 from tests.support.eventually import eventually_sync
-from tests.support.running import free_port, up
+from tests.support.running import up
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 RECOVERY_S = 120.0

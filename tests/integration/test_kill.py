@@ -10,9 +10,10 @@ import psutil
 import psycopg
 import pytest
 
+from ray_apps.local.process import free_port
 from tests.integration.test_up import ARGS, START_S
 from tests.support.eventually import eventually_sync
-from tests.support.running import Up, free_port, up
+from tests.support.running import Up, up
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 RECOVERY_S = 120.0

@@ -41,3 +41,4 @@ def test_a_bar_from_the_socket_becomes_a_stored_explained_anomaly(dsn: str, tmp_
     assert query(dsn, "SELECT kind FROM episodes WHERE id = %s", episode) == [("burst_up",)]
     assert query(dsn, "SELECT count(*) FROM outbox WHERE sink = 'console' AND key = %s", episode) == [(1,)]
     assert query(dsn, "SELECT count(*) > 30 FROM bars") == [(True,)]
+    assert query(dsn, "SELECT connected_at IS NOT NULL FROM feeds") == [(True,)]

@@ -1,6 +1,7 @@
 """The whole system by its one command: what a first user sees, what is left behind, what a second run goes on from."""
 
 import os
+import re
 import subprocess
 import sys
 from contextlib import suppress
@@ -13,8 +14,9 @@ import psycopg
 import pytest
 
 from ray_apps.local.postgres import LocalPostgres
+from ray_apps.local.process import FolderLock
 from tests.support.eventually import eventually_sync
-from tests.support.running import Up, free_port, up
+from tests.support.running import Up, up
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 START_S = 180.0
@@ -70,15 +72,25 @@ def push_a_bar(base: str) -> None:
     assert absent.status_code == 404
 
 
+def test_a_folder_in_use_is_said_at_once(tmp_path: Path) -> None:
+    with FolderLock(tmp_path / "lock"), up(tmp_path) as late:
+        assert late.process.wait(60) == 2
+        late.stop()
+    assert late.lines == [
+        f"error: expected a free data folder at {tmp_path}, was in use by process {os.getpid()}: "
+        "stop it, or choose another folder with --data-dir"
+    ]
+
+
 def test_one_command_shows_the_tape_and_its_anomaly_and_a_second_run_goes_on(tmp_path: Path) -> None:
-    port = free_port()
-    with up(tmp_path, *ARGS, str(port)) as first:
+    with up(tmp_path, *ARGS, "0") as first:
         first.wait_for("  vol ", START_S)
         line = first.wait_for(r"ANOMALY \w+ +AAPL", START_S)  # of what kind depends on the day
         assert "  p=" in line
         assert "severity" in line
-        first.wait_for("/docs", START_S)
-        base = f"http://127.0.0.1:{port}"
+        base = first.wait_for("/docs", START_S).split()[-1].removesuffix("/docs")
+        port = int(base.rpartition(":")[2])
+        assert (tmp_path / "gateway").read_text() == f"{base}\n"
         assert httpx.get(f"{base}/healthz").status_code == 200
         eventually_sync(lambda: httpx.get(f"{base}/readyz", timeout=10).status_code == 200, 30)
         shadow = "tapewatch_shadow_p_value_count"
@@ -93,17 +105,24 @@ def test_one_command_shows_the_tape_and_its_anomaly_and_a_second_run_goes_on(tmp
         push_a_bar(base)
         sockets = listening(first)
         ours = [x for x in sockets if not is_ray(x[2]) or x[1] == port]
-        assert port in {number for _, number, _ in ours}
+        places = " ".join(line.split()[-1] for line in first.lines if re.match(r"  (database|cache) +\w+://", line))
+        told = {port, *(int(number) for number in re.findall(r"(?<=127\.0\.0\.1:)\d+", places))}
+        assert len(told) == 3  # gateway, database, cache
+        assert told <= {number for _, number, _ in ours}
         assert len(ours) >= 4  # database, cache, simulator, gateway
         assert {address for address, _, _ in ours} <= {"127.0.0.1", "::1"}
         assert "AuthenticationError" in join_ray_without_token(sockets)
         began = first.processes()
+        session = next(Path("/tmp/ray").glob(f"session_*_{first.process.pid}"))
         assert first.stop() == 0
+        assert first.lines[-1] == "stopping"
+        assert not session.exists()
     eventually_sync(lambda: not [p for p in began if p.is_running() and p.status() != psutil.STATUS_ZOMBIE], 30)
     bars, distinct, anomalies = stored(tmp_path)
     assert bars == distinct > 60
     assert anomalies >= 1
-    with up(tmp_path, *ARGS, str(port)) as second:
+    assert not (tmp_path / "gateway").exists()
+    with up(tmp_path, *ARGS, "0") as second:
         second.wait_for("  vol ", START_S)
         assert second.stop() == 0
     more, distinct, _ = stored(tmp_path)

@@ -79,18 +79,38 @@ def test_no_arguments_is_help(tapewatch):
         (["up", "--speed", "x"], 2, "--speed"),
         (["up", "--speed", "-1"], 2, "simulator.speed (command line): expected greater than 0, was -1.0"),
         (["up", "--symbols", "20000"], 2, "simulator.symbols (command line): expected less than or equal to 11000"),
+        (["up", "--asset", "bonds"], 2, "assets.0 (command line): expected 'stocks', 'crypto'"),
         (["up", "--source", "/no/such/folder"], 2, "expected synthetic, polygon, push or a folder of bars"),
+        (["up", "--source", "tests/support"], 2, "--source: expected files NAME.csv.gz, NAME.csv, NAME.parquet in"),
+        (["up", "--source", "polygon"], 2, "POLYGON_API_KEY: expected a key for the source polygon, was none"),
+        (
+            ["up", "--data-dir", "/etc/passwd"],
+            2,
+            "--data-dir: expected a folder that can be written, was '/etc",
+        ),
+        (["up", "--data-dir", "/proc/x"], 2, "--data-dir: expected a folder that can be written, was '/proc/x'"),
         (["up", "--config", "/no/such.yaml"], 2, "/no/such.yaml: expected a readable config file"),
         (["bench", "nope"], 2, "NAME: expected one of parse"),
         (["anomalies", "--since", "x"], 2, "--since: expected an instant"),
         (["anomalies", "--kind", "x"], 2, "--kind: expected one of volume_spike"),
         (["anomalies", "--tz", "Mars/Base"], 2, "--tz: expected a time zone"),
         (["anomalies", "--limit", "0"], 2, "--limit"),
+        (["anomalies", "--since", "1h", "--until", "2h"], 2, "--since: expected an instant before --until, was 20"),
         (["anomalies"], 1, "expected a database in"),
+        (["tail", "--severity", "nope"], 2, "--severity: expected one of low, medium, high, critical, was 'nope'"),
+        (["tail", "--kind", "nope"], 2, "--kind: expected one of volume_spike"),
+        (["tail", "--symbol", "a b"], 2, "--symbol: expected a symbol such as AAPL"),
+        (["outbox", "dead", "--sink", "nope"], 2, "--sink: expected one of webhook, redis, console, was 'nope'"),
+        (["outbox", "resend", "--sink", "nope"], 2, "--sink: expected one of webhook, redis, console, was 'nope'"),
         (["db", "size"], 1, "expected a database in"),
         (["simulate", "--asset", "bonds"], 2, "--asset: expected some of stocks, crypto"),
         (["simulate", "--source", "/no/such/folder"], 2, "--source: expected 'synthetic' or a folder"),
-        (["simulate", "--fault", "nope=1"], 2, "nope"),
+        (["simulate", "--fault", "nope=1"], 2, "error: --fault: expected a name such as "),
+        (["simulate", "--fault", "late_fraction=7"], 2, "--fault late_fraction: expected `float` <= 1.0, was 7"),
+        (["simulate", "--ws-port", "65535"], 2, "--ws-port: expected a port from 0 to 65534, was 65535"),
+        (["simulate", "--asset", ","], 2, "--asset: expected at least one asset class"),
+        (["simulate", "--labels", "/nope/x.csv"], 2, "--labels: expected a file in a folder that exists"),
+        (["simulate", "--start", "1900-01-01"], 2, "--start: expected a time from 1971 to 2100"),
         (["config"], 2, "Missing command"),
         (["backfill"], 2, "Missing option '--asset'"),
         (["backfill", "--asset", "crypto", "--bar", "7m"], 2, "--bar"),
@@ -103,6 +123,33 @@ def test_a_mistake_is_one_line_on_stderr(tapewatch, args, code, said):
     assert err.startswith("error: ")
     assert len(err.splitlines()) == 1
     assert said in err
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["config", "check", "--config", "/no/such.yaml"], "/no/such.yaml: expected a readable config file"),
+        (["check", "--config", "/no/such.yaml"], "/no/such.yaml: expected a readable config file"),
+        (["anomalies", "--kind", "x"], "--kind: expected one of"),
+        (["bench", "nope"], "NAME: expected one of"),
+        (["anomalies", "--nope"], "No such option"),
+    ],
+)
+def test_a_program_reads_a_mistake_as_json(tapewatch, args, said):
+    code, out, err = tapewatch(*args, "--json")
+    assert code == 2
+    assert said in json.loads(out)["error"]
+    assert said in err
+
+
+def test_a_key_whose_plans_watch_nothing_is_said_before_anything_starts(tapewatch, monkeypatch, tmp_path):
+    monkeypatch.setenv("POLYGON_API_KEY", "hunter22")
+    code, out, err = tapewatch("up")
+    assert (code, out) == (2, "")
+    assert "stocks: not watched: the basic plan" in err
+    assert "POLYGON_TIER_CRYPTO" in err
+    assert "expected an asset class that can be watched" in err
+    assert not any(tmp_path.iterdir())
 
 
 def test_config_check_names_every_fault(tapewatch, tmp_path, monkeypatch):

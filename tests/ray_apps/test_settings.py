@@ -51,6 +51,19 @@ def test_the_first_key_set_wins_and_empty_is_unset():
     assert (second.chosen_source, Settings().chosen_source) == ("polygon", "synthetic")
 
 
+def test_a_key_is_read_without_the_line_feed_of_its_file():
+    environ = {"POLYGON_API_KEY": " MYSECRET\n", "TAPEWATCH_HTTP__TOKEN": f"{'t' * 16}\n"}
+    settings = load_settings(None, environ=environ)
+    assert settings.polygon.api_key.get_secret_value() == "MYSECRET"
+    assert settings.http.token.get_secret_value() == "t" * 16
+
+
+@pytest.mark.parametrize("key", ["MYS\u00c9CRET", "MYSE CRET", "MYSE\nCRET", "\n"])
+def test_a_key_no_header_can_hold_is_refused_and_never_shown(key):
+    said = "POLYGON_API_KEY: expected printable ASCII without blanks inside, was a hidden value"
+    assert lines(None, environ={"POLYGON_API_KEY": key}) == [said]
+
+
 @pytest.mark.parametrize(
     ("environ", "tier"),
     [
@@ -156,6 +169,14 @@ def test_a_wrong_file(write, text, said):
     found = lines(write(text))
     assert len(found) == 1
     assert said in found[0]
+
+
+def test_faults_are_expectations(write):
+    path = write("universe: {mutes: [{symbol: X, until: 2026-12-01T00:00:00}, {until: 2026-12-01T00:00:00Z}]}\n")
+    said = lines(path, {"polygon.rest_url": "nowhere"})
+    assert f"{path}: universe.mutes.1.symbol: expected a value, was none" in said
+    assert any("mutes.0.until: expected a time zone, as in 2026-01-02T09:30Z, was " in line for line in said)
+    assert any("rest_url (command line): expected text that matches '^https?" in line for line in said)
 
 
 def test_a_missing_or_binary_file(tmp_path):

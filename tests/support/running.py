@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -14,13 +13,6 @@ from pathlib import Path
 import psutil
 
 from tests.support.eventually import eventually_sync
-
-
-def free_port() -> int:
-    """Give a port of 127.0.0.1 nobody listens on."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
 
 
 class Up:

@@ -233,6 +233,7 @@ def test_a_thin_name_may_look_coarser_than_its_market(tmp_path: Path) -> None:
         (["{bars}", "--asset", "crypto", "--bar", "90s"], 2, "--bar: expected a multiple of the bars' own 60 s"),
         (["{bars}", "--asset", "crypto", "--bar", "soon"], 2, "--bar: expected a length such as 5s"),
         (["{bars}", "--asset", "crypto", "--out", "/nope/x.csv"], 2, "--out: expected a file in a folder that exists"),
+        (["{bars}", "--asset", "crypto", "--out", "{empty}"], 2, "--out: expected a file in a folder that exists"),
         (["{bars}", "--asset", "crypto", "--config", "/nope"], 2, "expected a readable config file"),
     ],
 )
@@ -247,6 +248,18 @@ def test_a_mistake_is_told_last_and_nothing_is_written(tapewatch, tmp_path, args
     assert (got, printed) == (code, "")
     assert said.format(**places) in errors[-1]
     assert not [p for p in tmp_path.iterdir() if p.is_file()]
+
+
+def test_rows_that_are_not_played_are_told_of_all_there_were(tapewatch, tmp_path) -> None:
+    (tmp_path / "bars").mkdir()
+    rows = [f"{1_700_000_040_000 + 60_000 * i},10,11,9,10,5" for i in range(300)]
+    bad = [rows[0].replace("11", "-1"), *rows[1:50], *rows[1:51], *rows[50:]]
+    (tmp_path / "bars" / "A-USD.csv").write_text("\n".join(["t,o,h,l,c,v", *bad]) + "\n")
+    code, printed, errors = tapewatch("replay", tmp_path / "bars", "--asset", "crypto")
+    assert code == 0
+    assert any("A-USD.csv: 1 of 350 rows refused (1 bad_price" in e for e in errors)
+    assert any("50 of 350 rows repeat another one" in e for e in errors)
+    assert "1 bad rows, 50 repeated" in printed
 
 
 # real bars beside the project

@@ -79,7 +79,7 @@ def replay(
     asked = Asked(folder, asset, out, bar, config, diff, from_, to, symbols, warm_days, activity, data_dir,
                   speed_report, json)  # fmt: skip
     world: World = ctx.obj
-    if out and not out.absolute().parent.is_dir():
+    if out and (out.is_dir() or not out.absolute().parent.is_dir()):
         raise UsageError(f"--out: expected a file in a folder that exists, was {out}")
     if diff and config is None:
         raise UsageError("--diff: expected --config FILE with the other settings, was none")

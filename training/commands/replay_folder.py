@@ -81,5 +81,5 @@ def _told(s: Summary) -> list[str]:
         f"bar length   {s.bar_s} s{joined}",
         f"activity     {activity}",
         f"bars         {s.bars:,}, {first} to {last} UTC, {s.symbol_days:,} symbol-days",
-        f"dropped      {s.n_silent:,} rows without volume, {s.n_refused:,} bad rows",
+        f"dropped      {s.n_silent:,} rows without volume, {s.n_refused:,} bad rows, {s.n_duplicates:,} repeated",
     ]

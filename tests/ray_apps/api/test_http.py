@@ -66,6 +66,7 @@ def pages(world: World, path: str, **params) -> list[list[dict]]:
 
 def test_health_and_readiness(world):
     assert ask(world, "/healthz").json() == {"status": "ok"}
+    assert [ask(world, path, "HEAD").status_code for path in ("/healthz", "/readyz")] == [200, 200]
     world.parts = {"database": "", "redis": ""}
     assert ask(world, "/readyz").json() == {"ready": True, "parts": {"database": "", "redis": ""}}
     world.parts = {"database": "", "redis": "no answer in 2 s"}
@@ -150,6 +151,10 @@ def test_one_anomaly(world):
     body = ask(world, f"/v1/anomalies/{3:032x}").json()
     assert body["available_at"] == "2026-01-02T14:34:00Z"
     assert body["features"] == {"activity_z": 6.1}
+    left = {"state": "provisional", "until": START // 10**6}
+    world.reader.all_anomalies[3] = anomaly(3, state="confirmed", history=[left])
+    history = ask(world, f"/v1/anomalies/{3:032x}").json()["history"]
+    assert history == [{"state": "provisional", "until": "2026-01-02T14:30:00Z"}]
     assert is_problem(ask(world, f"/v1/anomalies/{77:032x}"), 404)
     assert is_problem(ask(world, "/v1/anomalies/nope"), 422, "anomaly_id")
 
@@ -176,14 +181,24 @@ def test_feeds_show_their_holes(world):
         ("/v1/anomalies", {"limit": 0}, "limit"),
         ("/v1/anomalies", {"limt": 5}, "limt: expected no such parameter"),
         ("/v1/anomalies", {"kind": "nope"}, "kind: expected 'volume_spike'"),
-        ("/v1/anomalies", {"since": "2026-01-02T14:30:00"}, "since: expected"),
+        (
+            "/v1/anomalies",
+            {"since": "2026-01-02T14:30:00"},
+            "since: expected a time zone, as in 2026-01-02T09:30Z, was '2026-01-02T14:30:00'",
+        ),
+        (
+            "/v1/episodes",
+            {"since": "2026-01-02T14:30Z", "until": "2026-01-02T14:29Z"},
+            "until: expected an instant after since (2026-01-02T14:30:00+00:00), was '2026-01-02T14:29Z'",
+        ),
         ("/v1/anomalies", {"since": "9999-12-31T00:00:00Z"}, "between 1970 and 2200"),
         ("/v1/anomalies", {"cursor": "AAAA"}, "cursor: expected a cursor"),
         ("/v1/anomalies", {"cursor": "WzEsIDJd"}, "cursor"),
         ("/v1/anomalies", {"symbol": "A\x00"}, "symbol"),
-        ("/v1/bars", {}, "symbol"),
+        ("/v1/bars", {}, "symbol: expected a value, was none"),
         ("/v1/bars", {"symbol": "AAPL", "bar_s": 7}, "bar_s: expected one of 1, 5"),
         ("/v1/symbols/" + "A" * 49, {}, "symbol"),
+        ("/v1/symbols/-", {}, "symbol: expected text that matches '^[A-Za-z0-9]"),
         ("/v1/stream", {"x": 1}, "x: expected no such parameter"),
         ("/v1/feeds", {"x": 1}, "x: expected no such parameter"),
         ("/healthz", {"x": 1}, "x: expected no such parameter"),

@@ -9,7 +9,7 @@ import pytest
 
 from features.catalog import NAMES
 from features.decisions.config import DetectionConfig
-from features.market.types import AssetClass, Series
+from features.market.types import NS_PER_S, AssetClass, BarBatch, Series
 from features.stages.context import Contexts
 from features.stages.group import Observed
 from ray_apps import metrics
@@ -24,6 +24,7 @@ from tests.support.builders import Scene, block, rows_of
 
 pytestmark = pytest.mark.thorough
 
+MINUTE_NS = 60 * NS_PER_S
 STOCKS, MODEL = AssetClass.STOCKS, "isolation_forest.stocks.60s"
 SCENE = Scene(STOCKS, n_symbols=3, n_windows=3, missing=0.0, bursts=0, shocks=0, faults=0)
 
@@ -51,10 +52,25 @@ class Place:
         self.after = Aftermath(self.shard, self.cache, MetricSet("shard", "1"))  # type: ignore[arg-type]
         self.bars = block(SCENE)
 
+    def message(self, t: int) -> Message:
+        """Give a row of bars as it came, with a price by volume that no stage keeps."""
+        now = rows_of(self.bars, slice(t, t + 1))
+        columns = (getattr(now, name)[0] for name in ("open", "high", "low", "close", "volume"))
+        batch = BarBatch(
+            now.slot,
+            now.ts[0],
+            now.ts[0] + MINUTE_NS,
+            *columns,
+            vwap=now.close[0] - 0.01,
+            trades=now.trades[0],
+            bar_s=60,
+        )  # fmt: skip
+        return Message(1, t, (batch,))
+
     def show(self, t: int) -> Observed:
         observed = self.shard.symbols.observe(rows_of(self.bars, slice(t, t + 1)))
         self.shard.symbols.decide(observed)
-        self.after.take([observed], {})
+        self.after.take(self.message(t), [observed], {})
         return observed
 
     def publish(self) -> dict[str, Latest]:
@@ -79,6 +95,7 @@ def test_what_is_put_is_what_the_gateway_gives(place: Place) -> None:
     assert [o.scores.get(MODEL) for o in outs if o] == [0.4, None, 0.6]
     assert outs[0] is not None
     assert outs[0].bar.close == place.bars.close[1, 0]
+    assert outs[0].bar.vwap == place.bars.close[1, 0] - 0.01
     assert set(outs[0].features) == set(NAMES)
 
 

@@ -19,7 +19,7 @@ from tests.support.postgres import query
 from tests.support.store import anomaly
 
 pytestmark = pytest.mark.integration
-MINUTE = 60 * NS_PER_S
+MINUTE, HOUR = 60 * NS_PER_S, 3_600 * NS_PER_S
 
 
 def context(end: int) -> Contexts:
@@ -51,9 +51,9 @@ class Place:
         await self.desk.close()
         await self.lease.release()
 
-    async def store(self, row: AnomalyRow) -> None:
+    async def store(self, row: AnomalyRow, at_ns: int = 0) -> None:
         self.seq += 1
-        await self.writer.commit(epoch=self.epoch, seq=self.seq, anomalies=[row])
+        await self.writer.commit(epoch=self.epoch, seq=self.seq, anomalies=[row], at_ns=at_ns)
 
     async def settle(self, end: int) -> int:
         return len((await self.desk.settle(context(end), self.epoch)).notified)
@@ -122,8 +122,10 @@ def test_a_quarter_of_an_hour_confirms_and_a_late_revision_amends(blank_dsn: str
             assert states(blank_dsn) == ("provisional", [])
             await place.settle(end + CONFIRM_NS)
             assert states(blank_dsn) == ("confirmed", ["provisional"])
-            await place.store(replace(row, state="amended"))
+            await place.store(replace(row, state="amended"), end + HOUR)
             await place.store(replace(row, state="amended", score=9.0))
             assert states(blank_dsn) == ("amended", ["provisional", "confirmed"])
+            ((history,),) = query(blank_dsn, "SELECT history FROM anomalies")
+            assert [h["until"] for h in history] == [(end + CONFIRM_NS) // 10**6, (end + HOUR) // 10**6]
 
     asyncio.run(scene())

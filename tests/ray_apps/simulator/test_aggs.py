@@ -37,6 +37,13 @@ def test_windows_begin_where_the_vendors_do(
     assert aggs.next_window(STOCKS, found, multiplier, timespan) == instant(following)
 
 
+@pytest.mark.parametrize("timespan", aggs.TIMESPANS)
+def test_the_longest_windows_hold_their_time(timespan: str) -> None:
+    at = instant("2026-09-15T15:03")
+    start = aggs.window_start(STOCKS, at, 100_000, timespan)
+    assert start <= at < aggs.next_window(STOCKS, start, 100_000, timespan)
+
+
 @pytest.mark.parametrize(
     ("asset_class", "start", "end"),
     [

@@ -43,7 +43,12 @@ def test_it_says_where_it_listens_and_ends_when_told() -> None:
         (["--speed", "fast"], "error: argument --speed: invalid float value: 'fast'"),
         (["--asset", "bonds"], "error: asset: expected some of stocks, crypto"),
         (["--start", "noon"], "error: start: expected an ISO time"),
-        (["--fault", "late_fraction=2"], "error: Expected `float` <= 1.0 - at `$.late_fraction`"),
+        (["--fault", "late_fraction=2"], "error: fault late_fraction: expected `float` <= 1.0, was 2"),
+        (["--fault", "late_fractio=1"], "error: fault: expected a name such as late_fraction"),
+        (["--start", "1900-01-01"], "error: start: expected a time from 1971 to 2100"),
+        (["--ws-port", "65535"], "error: ws-port: expected a port from 0 to 65534, was 65535"),
+        (["--asset", ","], "error: asset: expected at least one asset class, was none"),
+        (["--labels", "/no/such/folder/x.csv"], "error: labels: expected a file in a folder that exists"),
         (["--fault", "nonsense"], "error: fault: expected NAME=VALUE"),
         (["--source", "/no/such/folder"], "error: source: expected 'synthetic' or a folder"),
     ],
@@ -139,6 +144,22 @@ def test_a_folder_is_played_as_it_is(tmp_path: Path) -> None:
             assert [tuple(bar[name] for name in ("t", *"ohlcv", "vw", "n")) for bar in answer.json()["results"]] == bars
 
     play(test, source=str(tmp_path), start_ns=None)
+
+
+def test_names_no_pair_has_are_played_as_they_are_and_a_bad_one_is_left_out(tmp_path: Path, capsys) -> None:
+    first = START // 10**6
+    bars = [(first + 60_000 * k, 10, 11, 9, 10.5, 100, 10.2, 7) for k in range(3)]
+    for name in ("BTCUSD", "APPC_20201118T1800", "A,B"):
+        write(tmp_path / f"{name}.csv.gz", bars)
+
+    async def test(sim: Running) -> None:
+        async with sim.subscribed() as stream:
+            assert {bar["pair"] for bar in await stream.bars(4)} == {"BTCUSD", "APPC_20201118T1800"}
+            answer = await sim.get(f"/v2/aggs/ticker/X:APPC_20201118T1800/range/1/minute/{first}/{first + 600_000}")
+            assert len(answer.json()["results"]) == 3
+
+    play(test, source=str(tmp_path), start_ns=None)
+    assert "A,B.csv.gz: expected a file named after a symbol, was 'A,B': left out" in capsys.readouterr().err
 
 
 def test_a_folder_of_seconds_gives_minutes_too(tmp_path: Path) -> None:

@@ -32,6 +32,21 @@ async def pages(sim: Running, path: str, **params: Any) -> list[dict[str, Any]]:
         answer = await sim.get(url.raw_path.decode())
 
 
+def test_times_beyond_all_markets_are_answered() -> None:
+    async def test(sim: Running) -> None:
+        answer = await sim.get(f"{AAPL}/1/day/0001-01-01/9999-12-31")
+        assert answer.status_code == 403  # no plan goes so far back
+        for path in (
+            f"{AAPL}/1/minute/{'9' * 15}/{'9' * 15}",
+            *(f"/v2/aggs/grouped/locale/us/market/stocks/{day}" for day in ("0001-01-01", "9999-12-31")),
+            f"/v3/trades/AAPL?timestamp.gte={'9' * 19}",
+        ):
+            answer = await sim.get(path)
+            assert (answer.status_code, answer.json().get("results") or []) == (200, []), path
+
+    play(test, assets=(AssetClass.STOCKS,))
+
+
 def test_pages_give_every_bar_once_up_and_down() -> None:
     async def test(sim: Running) -> None:
         whole = (await sim.get(f"{AAPL}/1/minute/2026-09-14/2026-09-15", limit=50_000)).json()

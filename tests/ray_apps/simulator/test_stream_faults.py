@@ -269,6 +269,38 @@ def test_a_limit_of_connections_can_be_set() -> None:
     play(test, faults={"max_connections": 2})
 
 
+@pytest.mark.parametrize(
+    ("room", "body", "said"),
+    [
+        *(
+            ("clock", {"now_ms": ms}, "now_ms: expected a time from 1971 to 2100")
+            for ms in (-1, 253370764800000, 10**17 - 1)
+        ),
+        ("burst", {"ts_ms": 10**17 - 1, "asset": "crypto"}, "ts_ms: expected a time from 1971 to 2100"),
+        ("faults", {"drop_at_ms": 10**17 - 1}, "fault drop_at_ms: expected `int` <= 4102444800000"),
+        ("faults", {"split_event": [{"symbol": "A", "date": "9999-01-01", "split_to": 2}]}, "expected a date like"),
+    ],
+)
+def test_a_time_no_market_has_is_refused_and_the_play_goes_on(room: str, body: dict[str, Any], said: str) -> None:
+    async def test(sim: Running) -> None:
+        async with sim.subscribed() as stream:
+            await stream.bars(1)
+            answer = await sim.http.post(f"/admin/{room}", json=body)
+            assert (answer.status_code, said in answer.json()["error"]) == (400, True), answer.text
+            await stream.bars(6)
+
+    play(test)
+
+
+def test_steering_nested_too_deep_is_refused() -> None:
+    async def test(sim: Running) -> None:
+        for room in ("faults", "clock", "send"):
+            answer = await sim.http.post(f"/admin/{room}", content='{"x":' + "[" * 5_000)
+            assert answer.status_code == 400, room
+
+    play(test)
+
+
 def test_unknown_faults_are_refused_in_one_line() -> None:
     async def test(sim: Running) -> None:
         answer = await sim.http.post("/admin/faults", json={"no_such": 1})

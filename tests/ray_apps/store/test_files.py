@@ -164,12 +164,22 @@ def test_unreadable_files(tmp_path: Path) -> None:
     texts = [str(e) for e in folder.errors]
     assert [t.split(": ")[0] for t in texts] == ["A.csv.gz", "B.csv.gz", "C.parquet", "D.parquet", "E.parquet"]
     assert "expected gzip data" in texts[0]
-    assert "expected gzip data" in texts[1]
+    assert "B.csv.gz: expected the whole of it, was cut off" in texts[1]
     assert "expected a Parquet file" in texts[2]
     assert "expected numbers in column t, was string" in texts[3]
     assert "was without o,h,l,c,v" in texts[4]
     with pytest.raises(FileError, match="No such file"):
         read_bars(tmp_path / "Z.csv")
+
+
+def test_a_cut_off_file_gives_the_rows_before(tmp_path: Path) -> None:
+    text = "\n".join(["t,o,h,l,c,v", *(row(i) for i in range(5_000))]) + "\n"
+    packed = gzip.compress(text.encode())
+    (tmp_path / "A.csv.gz").write_bytes(packed[: len(packed) // 2])
+    found = read_bars(tmp_path / "A.csv.gz")
+    assert 1_000 < len(found) < 4_000
+    assert found.refused == {"truncated": 1}
+    assert found.messages == ("A.csv.gz: expected the whole of it, was cut off: the rows before that are kept",)
 
 
 def test_a_bad_file_does_not_stop_a_folder(tmp_path: Path) -> None:
