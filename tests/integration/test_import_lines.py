@@ -79,7 +79,13 @@ async def importing(*args: str) -> asyncio.subprocess.Process:
     environ = {k: v for k, v in os.environ.items() if not k.startswith(("TAPEWATCH_", "POLYGON_"))}
     line = [str(Path(sys.executable).with_name("tapewatch")), "import", "-", "--asset", "crypto", "--json", *args]
     environ["TAPEWATCH_HTTP__TOKEN"] = TOKEN
-    return await asyncio.create_subprocess_exec(*line, env=environ, stdin=-1, stdout=-1, stderr=-1)
+
+    def heed_interrupts() -> None:  # a run in the background inherits that they are ignored
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    return await asyncio.create_subprocess_exec(
+        *line, env=environ, stdin=-1, stdout=-1, stderr=-1, preexec_fn=heed_interrupts
+    )
 
 
 def stored(dsn: str) -> dict[tuple[Any, Any], Any]:
