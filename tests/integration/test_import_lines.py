@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from features.market.types import NS_PER_S, AssetClass
 from ray_apps.api.http import create_app
 from ray_apps.api.live import live_deps
-from ray_apps.config import HttpConfig
+from ray_apps.config_services import HttpConfig
 from ray_apps.ingest.config import FeedConfig
 from ray_apps.ingest.events import Admission
 from ray_apps.store.migrate import migrate
