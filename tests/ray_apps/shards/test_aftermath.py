@@ -151,7 +151,7 @@ def test_the_p_values_of_a_closed_window_are_counted_once(place: Place) -> None:
 def test_kinds_are_counted_from_nought_and_messages_by_their_time(place: Place) -> None:
     assert counts(place, metrics.ANOMALIES)["stocks", "gap"] == 0
     place.shard.took_s += [0.02, 0.3]
-    place.after.take([], {("gap", False): 2})
-    place.after.take([], {})
+    place.after.take(place.message(0), [], {("gap", False): 2})
+    place.after.take(place.message(0), [], {})
     assert counts(place, metrics.ANOMALIES)["stocks", "gap"] == 2
     assert sum(counts(place, metrics.APPLY)["stocks",][:-1]) == 2
