@@ -171,9 +171,9 @@ class Up(Supervisor):
         signal.signal(signal.SIGINT, self._stop)
 
     def look(self) -> None:
-        """Show what happened since the last look; sinks and gateway come after the first bars."""
+        """Show what happened since the last look; sinks and gateway come after the first bars, if any come soon."""
         super().look()
-        if self.sinks is None and any(self.seen.values()):
+        if self.sinks is None and (any(self.seen.values()) or self.is_settled):
             assert self.ground is not None
             self.start_sinks()
             threading.Thread(target=self._serve, args=(self.ground,), daemon=True).start()

@@ -38,8 +38,6 @@ SCHEMA_S = 600.0
 """How long the database and its schema are waited for: the job that makes it runs beside the first start."""
 START_S = 1_800.0
 """A first start folds the history of the whole market before it is ready."""
-SETTLED = ("live", "spare", "cooldown", "refused", "closed")
-"""States in which a feed waits for nothing of ours any more."""
 
 
 def settings_of(config: Mapping[str, Any]) -> Settings:
@@ -157,7 +155,7 @@ class _Running:
         watching.is_scorer_up = True
         while not self._is_stopping.is_set():
             watching.look()
-            if all(watching.told.get(a, "") in SETTLED for a in watching.feeds):
+            if watching.is_settled:
                 self._is_settled.set()
             wanted = self._wanted
             change = change_of(watching.settings, wanted)

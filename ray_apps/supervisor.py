@@ -29,6 +29,10 @@ CALL_S = 60.0
 STOP_S = 45.0
 CONNECT_S = 30.0
 """Shards are told of the scorer so often: one that was started again does not know it."""
+SETTLED = ("live", "spare", "cooldown", "refused", "closed")
+"""States in which a feed waits for nothing of ours any more."""
+SETTLED_S = 5.0
+"""For so long: every feed begins as a spare."""
 WARM_DAYS = 4
 """Days of the tape folded before a first start: norms, time of day and trials a day are settled then."""
 
@@ -74,6 +78,7 @@ class Supervisor:
         self.ground: Ground | None = None
         self.run_id = ""
         self.is_scorer_up = False
+        self._settled_at: float | None = None
         self._n_lines = 0
         self._connected_at = -CONNECT_S
         self._progressed_at = time.monotonic()
@@ -122,11 +127,18 @@ class Supervisor:
             if self.settings.sinks.console.bars:
                 self.screen.bars(seen["bars"])
             self.seen[asset_class] = seen["n_bars"]
+        is_settled = bool(self.feeds) and all(self.told.get(a, "") in SETTLED for a in self.feeds)
+        self._settled_at = (self._settled_at or time.monotonic()) if is_settled else None
         self._say_lines()
         if self.is_scorer_up and time.monotonic() - self._connected_at > CONNECT_S:
             self._connected_at = time.monotonic()
             for handle in (s for shards in self.shards.values() for s in shards):
                 handle.connect_scorer.remote()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether every feed has been live, or unable to be, for some seconds."""
+        return self._settled_at is not None and time.monotonic() - self._settled_at > SETTLED_S
 
     def take_over(self, change: Change) -> None:
         """Bring changed settings to the actors, as far as that needs no restart."""

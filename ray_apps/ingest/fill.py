@@ -11,14 +11,18 @@ import numpy as np
 from features.market.bars import waves
 from features.market.types import DTYPES, I64, NS_PER_S, BarBatch, Hole, SlotTable
 from features.stages.market_stream import MarketStream
+from ray_apps.ingest.held import Held
 from ray_apps.ingest.history import History, Page
 from ray_apps.ingest.plan import HistoryPlan
 from ray_apps.ingest.verdict import HistoryError
+from ray_apps.store.connect import connect
 from ray_apps.store.errors import StoreUnavailableError
+from ray_apps.store.recovery import blocks_since
+from ray_apps.store.tape import Span
 
 MINUTE_NS = 60 * NS_PER_S
-BEFORE_NS = 2 * MINUTE_NS
-"""Bars of the windows that ended just before a connection was lost may be missing too."""
+BEFORE_NS = 15 * MINUTE_NS
+"""For so long after a window's end the vendor sends late bars and corrections; those of a lost connection are lost."""
 RESTART_NS = 20 * MINUTE_NS
 """The same for a process that died: its shards may have stored less than it had received."""
 PATIENCE_S = 600.0
@@ -59,13 +63,14 @@ class Filler:
     def __init__(
         self, plan: HistoryPlan, table: SlotTable, bar_lengths: tuple[int, ...], in_session: Callable[[int], bool]
     ) -> None:
+        self._plan = plan
         self._history = History(plan)
         self._table = table
         self._bar_lengths = bar_lengths
         self._in_session = in_session
 
     async def fill(self, hole: Hole, stream: MarketStream) -> Filling:
-        """Give the bars of a hole that the state does not have.
+        """Give the bars of a hole that the store does not have, or has otherwise; all that came before are stored.
 
         They reach to the end of the first window after the hole: the connection may have come up in the middle of it.
         """
@@ -113,6 +118,7 @@ class Filler:
         before = 0 if newest_ts is None else RESTART_NS if hole.cause == "restart" else BEFORE_NS
         start, end = (hole.from_ns - before) // step_ns * step_ns, -(-hole.to_ns // step_ns) * step_ns + step_ns
         slot_of = self._asked(hole, bar_s, stream)
+        held = await self._held(slot_of, bar_s, Span(start, end)) if newest_ts is not None else Held()
         found: list[tuple[int, Page]] = []
         n_bars = 0
         async with aclosing(self._history.many(list(slot_of), bar_s, start, end)) as pages:
@@ -120,7 +126,7 @@ class Filler:
                 if page.failure is not None:
                     filling.missing = str(page.failure)
                 slot = slot_of[page.symbol]
-                fresh = _fresh(page, slot, newest_ts)
+                fresh = _fresh(page, slot, newest_ts, held)
                 n_bars += len(fresh.bars)
                 if n_bars > MOST_BARS:
                     filling.missing = f"expected at most {MOST_BARS:,} bars, was more: `tapewatch backfill` stores them"
@@ -130,12 +136,22 @@ class Filler:
         filling.n_bars += n_bars
         filling.batches += _batches(found, bar_s)
 
+    async def _held(self, slot_of: dict[str, int], bar_s: int, span: Span) -> Held:
+        """Read what is stored of the series over a span."""
+        slots = np.fromiter(slot_of.values(), dtype=DTYPES["slot"], count=len(slot_of))
+        conn = await connect(self._plan.dsn, "fill")
+        try:
+            blocks = blocks_since(conn, self._plan.asset_class, slots, bar_s, span.from_ns, span.to_ns)
+            return Held.of([b async for b in blocks])
+        finally:
+            await conn.close()
 
-def _fresh(page: Page, slot: int, newest_ts: I64 | None) -> Page:
-    """Leave out the bars that the state has."""
+
+def _fresh(page: Page, slot: int, newest_ts: I64 | None, held: Held) -> Page:
+    """Leave out the bars that the state and the store have."""
     if newest_ts is None or slot >= len(newest_ts):
         return page
-    is_new = page.bars.ts > newest_ts[slot]
+    is_new = (page.bars.ts > newest_ts[slot]) | held.lacks(slot, page.bars)
     return Page(page.symbol, page.span, page.bars.take(is_new), page.errors, page.failure)
 
 

@@ -19,10 +19,11 @@ from features.market.calendar import is_trading
 from features.market.types import NS_PER_S, Hole, SlotTable
 from features.stages.context import Contexts
 from ray_apps.ingest.daily import daily
-from ray_apps.ingest.events import Admission, Delivery, EventKind, FeedEvent, FeedStats, Flush
+from ray_apps.ingest.events import Admission, Delivery, EventKind, FeedEvent, FeedStats
 from ray_apps.ingest.feed import Feed
 from ray_apps.ingest.fill import Filler
 from ray_apps.ingest.journal import Journal
+from ray_apps.ingest.mending import Mending
 from ray_apps.ingest.numbering import Numbering
 from ray_apps.ingest.past import Past
 from ray_apps.ingest.plan import FeedPlan
@@ -76,9 +77,10 @@ class FeedService:
         self._last_byte_s = 0.0
         self._past = Past(plan, self._pool)
         lengths = plan.feed.bar_lengths
-        self._filler: Filler | None = None
+        filler = None
         if plan.history is not None and not plan.feed.is_daily:
-            self._filler = Filler(plan.history, self._table, lengths, self._in_session)
+            filler = Filler(plan.history, self._table, lengths, self._in_session)
+        self._mending = Mending(plan.asset_class, self._pool, filler, self._say)
         self._journal = Journal(plan.recording, self._say) if plan.recording else None
         self._numbering = Numbering(self._table, self._pool, self._journal, self._say)
 
@@ -174,7 +176,7 @@ class FeedService:
                 self._watch = watch
                 tasks += [group.create_task(t) for t in (
                     watch.router.run(), watch.tick(), self._settle_windows(), self._checkpoints(),
-                    self._roll(watch),
+                    self._roll(watch), self._mending.again(watch, watch.deliver),
                 )]  # fmt: skip
                 await self._record(watch)
                 await watch.configure(self.plan.detection)
@@ -283,23 +285,9 @@ class FeedService:
             if is_hole:
                 for hole in items:
                     assert isinstance(hole, Hole)
-                    await self._watch.deliver(await self._filled(hole, self._watch))
+                    await self._watch.deliver(await self._mending.filled(hole, self._watch))
             else:
                 await self._watch.deliver(items)
-
-    async def _filled(self, hole: Hole, watch: MarketWatch) -> list[Flush | Hole]:
-        """Give a hole as the stages are to take it: with the bars history has of it, where it has them."""
-        if self._filler is None:
-            return [hole]
-        self.detail = f"filling a hole of {(hole.to_ns - hole.from_ns) / NS_PER_S:.0f} s by history"
-        filling = await self._filler.fill(hole, watch.stream)
-        self.detail = filling.missing
-        told: list[Flush | Hole] = [replace(hole, is_filled=True, count=filling.n_bars)]
-        told += [Flush((batch,)) for batch in filling.batches]
-        if filling.missing:
-            LOG.warning("hole not filled: %s", filling.missing)
-            told.append(replace(hole, cause=f"{hole.cause}, not all given"))
-        return told
 
     def _queue(self, ctx: Contexts) -> None:
         """Every shard has stored the window: the desk may settle it."""
@@ -391,6 +379,5 @@ class FeedService:
                 await self._lease.release()
         if self._journal is not None:
             self._journal.end()
-        if self._filler is not None:
-            await self._filler.close()
+        await self._mending.close()
         await self._pool.close()

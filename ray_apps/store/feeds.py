@@ -56,6 +56,15 @@ async def put_feed(conn: Conn, row: FeedRow) -> None:
     )  # fmt: skip
 
 
+async def fill_gap(conn: Conn, asset_class: str, from_ts: int, to_ts: int, reason: str, n_bars: int) -> None:
+    """Record that history gave what was missing of a hole after all."""
+    await conn.execute(
+        "UPDATE gaps SET is_filled = true, n_bars = %s "
+        "WHERE asset_class = %s AND from_ts = %s AND to_ts = %s AND reason = %s",
+        (n_bars, asset_class, Ns(from_ts), Ns(to_ts), reason),
+    )
+
+
 async def put_gaps(conn: Conn, rows: Sequence[GapRow]) -> None:
     """Record holes; one that is there already changes nothing."""
     for row in rows:

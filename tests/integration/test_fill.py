@@ -11,6 +11,7 @@ import pytest
 
 from features.decisions.config import DetectionConfig
 from features.market.types import NS_PER_MS, NS_PER_S, AssetClass
+from ray_apps.ingest import mending
 from ray_apps.ingest.plan import HistoryPlan, WarmPlan
 from ray_apps.ingest.tiers import Tier, entitlement
 from ray_apps.local.postgres import LocalPostgres
@@ -136,6 +137,42 @@ async def rest_failing(scene: Scene) -> None:
     await scene.outage(240)
     await asyncio.sleep(2.0)
     await scene.post("faults", rest_error=0)
+
+
+async def late_and_corrected(scene: Scene) -> None:
+    """Lose the connection while late bars and corrections of windows before it are on their way."""
+    faults = {"late_fraction": 0.3, "late_s": 70, "correction_fraction": 0.3, "correction_s": 90}
+    await scene.post("faults", **faults)
+    await asyncio.sleep(180 / CONFIG.speed)
+    await scene.outage(120)
+    await scene.post("faults", **dict.fromkeys(faults, 0))
+
+
+def test_what_was_late_or_wrong_when_the_connection_went_is_as_in_a_calm_run(
+    calm: str, blank_dsn: str, tmp_path: Path
+) -> None:
+    migrate(blank_dsn)
+    watch(blank_dsn, tmp_path, late_and_corrected)
+    # trades apart: the stream's are worked out from the average size
+    assert [b[:-1] for b in bars(blank_dsn)] == [b[:-1] for b in bars(calm)]
+
+
+async def rest_away(scene: Scene) -> None:
+    await scene.post("faults", rest_error=400)
+    await scene.outage(240)
+    await asyncio.sleep(1.0)
+    await scene.post("faults", rest_error=0)
+
+
+def test_a_hole_history_could_not_give_is_asked_for_again(
+    calm: str, blank_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mending, "AGAIN_S", 0.2)
+    migrate(blank_dsn)
+    watch(blank_dsn, tmp_path, rest_away)
+    assert [b[:-1] for b in bars(blank_dsn)] == [b[:-1] for b in bars(calm)]
+    gaps = query(blank_dsn, "SELECT reason, is_filled, blind_s > 0 FROM gaps WHERE reason <> 'restart' ORDER BY 1")
+    assert gaps == [("reconnect", True, True), ("reconnect, not all given", True, False)]
 
 
 @pytest.mark.parametrize("act", [short, five_minutes, again_while_filling, rest_failing])

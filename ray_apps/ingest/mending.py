@@ -1,0 +1,115 @@
+"""Put what history has of a hole on the path of the live bars; ask again later for what it could not give at once."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from features.market.types import NS_PER_S, AssetClass, Hole
+from ray_apps.ingest.events import Flush
+from ray_apps.ingest.fill import Filler, Filling
+from ray_apps.ingest.watch import MarketWatch
+from ray_apps.store.connect import Pool
+from ray_apps.store.errors import StoreUnavailableError
+from ray_apps.store.feeds import fill_gap
+
+LOG = logging.getLogger(__name__)
+
+AGAIN_S = 30.0
+"""Until a hole is asked for again; doubled with every try."""
+TRIES = 8
+"""The last comes an hour after the first: what a plan does not give by then stays a hole."""
+MOST_OPEN = 16
+"""Holes remembered; the oldest go."""
+UNGIVEN = ", not all given"
+
+
+@dataclass(slots=True)
+class _Open:
+    """A hole of which something is missing."""
+
+    hole: Hole
+    due_s: float
+    tries: int = 1
+
+
+class Mending:
+    """Fills the holes of one feed; without a filler they stay as they are.
+
+    Parameters
+    ----------
+    asset_class, pool
+        Whose holes, and where they are recorded.
+    filler
+        Asks history.
+    say
+        Told what is done, "" when nothing is.
+    deliver
+        Takes bars and holes in the feed's order.
+    """
+
+    def __init__(
+        self,
+        asset_class: AssetClass,
+        pool: Pool,
+        filler: Filler | None,
+        say: Callable[[str], None],
+    ) -> None:
+        self._asset_class = asset_class
+        self._pool = pool
+        self._filler = filler
+        self._say = say
+        self._open: deque[_Open] = deque(maxlen=MOST_OPEN)
+
+    async def filled(self, hole: Hole, watch: MarketWatch) -> list[Flush | Hole]:
+        """Give a hole as the stages are to take it: with the bars history has of it, where it has them."""
+        if self._filler is None:
+            return [hole]
+        filling = await self._fill(self._filler, hole, watch)
+        told: list[Flush | Hole] = [replace(hole, is_filled=True, count=filling.n_bars)]
+        told += [Flush((batch,)) for batch in filling.batches]
+        if filling.missing:
+            LOG.warning("hole not filled: %s", filling.missing)
+            told.append(replace(hole, cause=hole.cause + UNGIVEN, blind_s=0.0))
+            self._open.append(_Open(hole, _now_s() + AGAIN_S))
+        return told
+
+    async def again(self, watch: MarketWatch, deliver: Callable[[list[Flush]], Coroutine[Any, Any, None]]) -> None:
+        """Ask once more for what was not given, until cancelled; what comes is late, and the hole no longer one."""
+        while True:
+            await asyncio.sleep(1.0)
+            if self._filler is None or not self._open or self._open[0].due_s > _now_s():
+                continue
+            found = self._open.popleft()
+            filling = await self._fill(self._filler, found.hole, watch)
+            await deliver([Flush((batch,)) for batch in filling.batches])
+            if not filling.missing:
+                await self._record(found.hole, filling.n_bars)
+            elif found.tries < TRIES:
+                self._open.append(_Open(found.hole, _now_s() + AGAIN_S * 2**found.tries, found.tries + 1))
+
+    async def close(self) -> None:
+        """Ask no more."""
+        if self._filler is not None:
+            await self._filler.close()
+
+    async def _fill(self, filler: Filler, hole: Hole, watch: MarketWatch) -> Filling:
+        self._say(f"filling a hole of {(hole.to_ns - hole.from_ns) / NS_PER_S:.0f} s by history")
+        async with watch.paused() as stream:  # what was received is stored: the store says what is lacking
+            pass
+        filling = await filler.fill(hole, stream)
+        self._say(filling.missing)
+        return filling
+
+    async def _record(self, hole: Hole, n_bars: int) -> None:
+        with suppress(StoreUnavailableError):
+            async with self._pool.connection() as conn:
+                reason = hole.cause + UNGIVEN
+                await fill_gap(conn, self._asset_class.value, hole.from_ns, hole.to_ns, reason, n_bars)
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
