@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from ray_apps.errors import UsageError
+
 if TYPE_CHECKING:
     from ray_apps.settings import Settings
 
@@ -38,6 +40,8 @@ def find(settings: Settings) -> str:
     """Give the address of the gateway that runs on the data folder, else the one the settings say."""
     with suppress(OSError, ValueError):
         return (settings.data_dir / FILE).read_text(encoding="ascii").strip()
+    if not settings.http.port:
+        raise UsageError("--url: expected the address that `tapewatch up` printed, as http.port is 0, was none")
     return url(settings.http.host, settings.http.port)
 
 

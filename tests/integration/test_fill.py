@@ -141,11 +141,9 @@ async def rest_failing(scene: Scene) -> None:
 
 async def late_and_corrected(scene: Scene) -> None:
     """Lose the connection while late bars and corrections of windows before it are on their way."""
-    faults = {"late_fraction": 0.3, "late_s": 70, "correction_fraction": 0.3, "correction_s": 90}
-    await scene.post("faults", **faults)
+    await scene.post("faults", late_fraction=0.3, late_s=70, correction_fraction=0.3, correction_s=90)
     await asyncio.sleep(180 / CONFIG.speed)
     await scene.outage(120)
-    await scene.post("faults", **dict.fromkeys(faults, 0))
 
 
 def test_what_was_late_or_wrong_when_the_connection_went_is_as_in_a_calm_run(
@@ -158,9 +156,10 @@ def test_what_was_late_or_wrong_when_the_connection_went_is_as_in_a_calm_run(
 
 
 async def rest_away(scene: Scene) -> None:
+    dsn = scene.running.service.plan.dsn
     await scene.post("faults", rest_error=400)
     await scene.outage(240)
-    await asyncio.sleep(1.0)
+    await eventually(lambda: query(dsn, "SELECT 1 FROM gaps WHERE NOT is_filled"), 30)
     await scene.post("faults", rest_error=0)
 
 

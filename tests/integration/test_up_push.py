@@ -1,0 +1,30 @@
+"""`up --source push` is there to be pushed to, though no bar came yet."""
+
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from ray_apps.local.process import free_port
+from tests.support.eventually import eventually_sync
+from tests.support.running import up
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+
+
+def test_what_is_pushed_to_an_empty_system_is_stored(tmp_path: Path) -> None:
+    port = free_port()
+    base = f"http://127.0.0.1:{port}"
+    start_ms = (time.time_ns() // 10**9 // 60 - 5) * 60_000
+    bar = {"symbol": "BTC-USD", "t": start_ms, "o": 10, "h": 12, "l": 9, "c": 11, "v": 5}
+    with up(tmp_path, "--source", "push", "--asset", "crypto", "--http-port", str(port)) as running:
+        running.wait_for("/docs", 180)
+        answer = httpx.post(f"{base}/v1/bars", json={"asset_class": "crypto", "bars": [bar]}, trust_env=False)
+        assert (answer.status_code, answer.json()) == (202, {"accepted": 1, "refused": []})
+
+        def close() -> float | None:
+            found = httpx.get(f"{base}/v1/symbols/BTC-USD", trust_env=False)
+            return float(found.json()["bar"]["close"]) if found.status_code == 200 else None
+
+        assert eventually_sync(close, 30) == 11.0
