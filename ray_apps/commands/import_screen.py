@@ -108,8 +108,10 @@ class Screen:
                 more = t.n_refused - len(t.messages)
                 if more > 0:
                     typer.echo(f"error: {t.place.name}: {more:,} more rows were refused", err=True)
-        if any(not t.is_question for t in bad):
-            typer.echo(f"error: {len(bad):,} of {len(tallies):,} files are not complete: run it again", err=True)
+        n_bad = sum(not t.is_question for t in bad)
+        if n_bad:
+            said = "mend what is named, then run it again"
+            typer.echo(f"error: {n_bad:,} of {len(tallies):,} files are not complete: {said}", err=True)
 
 
 def is_incomplete(t: Tally) -> bool:

@@ -17,8 +17,8 @@ FEW_STEPS = 4
 ON_GRID_SHARE = 0.9
 """Of the distances, the share a length must divide: the others' rows are refused, so they may be many."""
 
-SAME_STEPS = 200
-"""So many equal distances in a row, longer than a bar, are longer bars, not a thin name's."""
+SAME_STEPS = 30
+"""So many equal distances in a row, longer than a bar, are longer bars: a thin name's are so once in 2**30 times."""
 
 _NIGHT_MS = 20 * 3_600_000
 _DAY_MS = DAY_S * 1_000
@@ -80,7 +80,7 @@ def steps_of(row: F64, ms: F64) -> I64:
 def other_length(steps: I64, bar_s: int) -> int | None:
     """Give a longer length than `bar_s` that a run of bars surely has, seconds; None where there is no such run.
 
-    >>> other_length(np.repeat([60_000, 300_000], [400, 200]), 60)
+    >>> other_length(np.repeat([60_000, 300_000], [400, 30]), 60)
     300
     """
     if len(steps) < SAME_STEPS:

@@ -25,7 +25,8 @@ class Read:
 class Doubts:
     """Reads frames in order; one in doubt waits, at most `RESYNC_FRAMES` of them, and is judged once.
 
-    Where the next frame is in line with the clock, those in doubt were wrong: what they have of bars in time is used.
+    Where the next new window is in line with the clock, those in doubt were wrong: what they have of bars in time is
+    used.
     Where one after the other contradicts the clock, it is set anew and they are read by no clock: nothing of them is
     lost. A live source has the wall clock and is never in doubt.
 
@@ -41,6 +42,7 @@ class Doubts:
         self._clock = clock
         self._read = read
         self._held: list[Read] = []
+        self._newest_ns = 0
 
     def take(self, frame: Frame) -> list[Read]:
         """Give what can be used now, in the order it came."""
@@ -51,10 +53,15 @@ class Doubts:
         if self._clock.is_contradicted(errors["future"], errors["too_old"], accepted):
             self._held.append(read)
             return self._set_anew() if len(self._held) >= RESYNC_FRAMES else []
-        if accepted:
-            self._observe(read.parsed)
-            return [*self.settle(), read]
-        return [read]  # of no bars: no answer to the doubt
+        if self._held and not self._goes_on(read.parsed):
+            return [read]  # of windows seen before, or of none: no answer to the doubt
+        held = self.settle()
+        self._observe(read.parsed)
+        return [*held, read]
+
+    def _goes_on(self, parsed: Parsed) -> bool:
+        """Say whether a frame in line with the clock moves it on: then what contradicted it was wrong."""
+        return bool((_ends(parsed) > self._newest_ns).any())
 
     def settle(self) -> list[Read]:
         """Give what waits, as it was first judged."""
@@ -67,12 +74,16 @@ class Doubts:
         """Set the clock by the frames in doubt, each judged by its median, and read them again."""
         held, self._held = self._held, []
         again = [Read(r.frame, 0, self._read(r.frame, 0)) for r in held]
-        self._clock.set_anew([_ends(r.parsed) for r in again])
+        ends = [_ends(r.parsed) for r in again]
+        self._clock.set_anew(ends)
+        self._newest_ns = max((int(e.max()) for e in ends if len(e)), default=0)
         return again
 
     def _observe(self, parsed: Parsed) -> None:
         if parsed.batches:
-            self._clock.observe(_ends(parsed))
+            ends = _ends(parsed)
+            self._clock.observe(ends)
+            self._newest_ns = max(self._newest_ns, int(ends.max()))
 
 
 def _ends(parsed: Parsed) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

@@ -60,7 +60,7 @@ class Wish:
         if self.bar_s is not None:
             raise UserError(f"expected bars of {length(self.bar_s)}, was {said}")
         if len(found) > 1:
-            raise UserError(f"expected bars of one length, was {said}: choose one with --bar")
+            raise UsageError(f"expected bars of one length, was {said}: choose one with --bar")
         return next(iter(found))
 
     def refuse_absent(self, there: Sequence[str], where: str) -> None:

@@ -74,7 +74,7 @@ def test_a_folder_a_second_time_and_a_bad_file_mended(tapewatch: Tapewatch, dsn:
     assert rows[2].startswith(f"minute_aggs_v1/2025-04-02.csv.gz 1m 2 {len(a) + len(b)} 0 0 2025-04-02 13:20")
     assert rows[3].startswith(f"2 files: {len(a) + len(b) + n} bars new, 0 revised, 0 the same; in ")
     assert err.splitlines()[0].startswith(f"error: C.csv:{n + 2}: expected ")
-    assert err.splitlines()[-1] == "error: 1 of 2 files are not complete: run it again"
+    assert err.splitlines()[-1] == "error: 1 of 2 files are not complete: mend what is named, then run it again"
     (folder / "C.csv").write_text(whole)
     mended = record(tapewatch(str(folder), "--asset", "stocks", "--json"))
     assert (mended["code"], mended["failed"]) == (0, [])

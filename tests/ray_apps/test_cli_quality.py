@@ -169,7 +169,7 @@ def test_lengths_mixed_in_a_folder_are_chosen_by_name(tapewatch, folder: Path) -
     write(folder / "D-USD.csv", aggregate(coin(4), 60, 300))
     code, _, err = tapewatch(folder, "--asset", "crypto")
     assert (code, err.splitlines()[-1]) == (
-        1, "error: expected bars of one length, was 1m (A-USD.csv), 5m (D-USD.csv): choose one with --bar",
+        2, "error: expected bars of one length, was 1m (A-USD.csv), 5m (D-USD.csv): choose one with --bar",
     )  # fmt: skip
     code, out, err = tapewatch(folder, "--asset", "crypto", "--bar", "5m", "--json")
     assert (code, [s["symbol"] for s in json.loads(out)["symbols"]]) == (0, ["D-USD"])
@@ -289,7 +289,7 @@ def test_the_store_is_judged_as_the_files_are(tapewatch, stored: str, folder: Pa
 @pytest.mark.parametrize(
     ("args", "code", "said"),
     [
-        (["--asset", "crypto"], 1, "expected bars of one length, was 1m (A-USD), 5m (A-USD): choose one with --bar"),
+        (["--asset", "crypto"], 2, "expected bars of one length, was 1m (A-USD), 5m (A-USD): choose one with --bar"),
         (["--asset", "crypto", "--bar", "1h"], 1, "expected bars of 1h, was 1m (A-USD), 5m (A-USD)"),
         (["--asset", "crypto", "--symbols", "NOPE-USD"], 2, "expected symbols of crypto that are stored, was NOPE-USD"),
         (["--asset", "forex"], 1, "expected stored bars of forex, was none"),

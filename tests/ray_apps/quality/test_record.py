@@ -125,7 +125,7 @@ def test_lengths_and_spans() -> None:
         with pytest.raises(UsageError, match="--bar: expected a length"):
             seconds(wrong)
     wish = Wish(damaged().asset_class)
-    with pytest.raises(UserError, match=r"expected bars of one length, was 1m .A., 5m .B.: choose one with --bar"):
+    with pytest.raises(UsageError, match=r"expected bars of one length, was 1m .A., 5m .B.: choose one with --bar"):
         wish.one_length({300: "B", 60: "A"})
     with pytest.raises(UserError, match="expected at most 5,000,000 bars a symbol, was a span of 31,536,000"):
         framed(plain().asset_class, 1, 0, 365 * 86_400 * 10**9)
