@@ -10,12 +10,12 @@ import msgspec
 
 from features.market.errors import DataError
 from features.market.polygon import Limits
-from features.market.pushed import MOST_BARS, check
+from features.market.pushed import EARLIEST_MS, LATEST_MS, MOST_BARS, check
 from ray_apps.errors import UserError
 from ray_apps.imports.lines import LONGEST_LINE, Line, batches
 from ray_apps.imports.spelling import ours
 from ray_apps.imports.told import Told
-from ray_apps.store.sieve import EARLIEST_MS, LATEST_MS, one_line
+from ray_apps.store.sieve import one_line
 
 PATIENCE_S = 120.0
 """So long is one batch offered to a feed whose queue is full, or to a system that does not answer."""

@@ -6,13 +6,14 @@ import numpy as np
 import pyarrow as pa
 
 from features.market.bars import BarColumns
+from features.market.pushed import EARLIEST_MS, LATEST_MS
 from features.market.types import F64, I32, NS_PER_MS, Bool
 from ray_apps.imports.layout import PRICES
 from ray_apps.imports.pieces import Piece
 from ray_apps.imports.spelling import ours
 from ray_apps.imports.times import UNREADABLE, Clock, said_ms, texts_of, to_ms
 from ray_apps.imports.told import Told
-from ray_apps.store.sieve import EARLIEST_MS, LATEST_MS, MESSAGES_KEPT, Rows, refuse_bad_values, refuse_missing
+from ray_apps.store.sieve import MESSAGES_KEPT, Rows, refuse_bad_values, refuse_missing
 
 FUTURE_MS = 5_000
 """By so much may another clock be ahead, as in the feed."""

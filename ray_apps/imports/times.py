@@ -12,10 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from features.market.pushed import EARLIEST_MS, LATEST_MS
 from features.market.types import F64, I64
 from ray_apps.imports.errors import QuestionError
 from ray_apps.store.files import FileError
-from ray_apps.store.sieve import EARLIEST_MS, LATEST_MS, number, one_line, plainly
+from ray_apps.store.sieve import number, one_line, plainly
 
 PER_MS = {"s": 1e-3, "ms": 1.0, "us": 1e3, "ns": 1e6}
 UNITS = tuple(PER_MS)

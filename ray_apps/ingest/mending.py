@@ -3,10 +3,9 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
 
 from features.market.types import NS_PER_S, AssetClass, Hole
 from ray_apps.ingest.events import Flush
@@ -21,7 +20,7 @@ LOG = logging.getLogger(__name__)
 AGAIN_S = 30.0
 """Until a hole is asked for again; doubled with every try."""
 TRIES = 8
-"""The last comes an hour after the first: what a plan does not give by then stays a hole."""
+"""The last comes two hours after the first: what a plan does not give by then stays a hole."""
 MOST_OPEN = 16
 """Holes remembered; the oldest go."""
 UNGIVEN = ", not all given"
@@ -47,17 +46,9 @@ class Mending:
         Asks history.
     say
         Told what is done, "" when nothing is.
-    deliver
-        Takes bars and holes in the feed's order.
     """
 
-    def __init__(
-        self,
-        asset_class: AssetClass,
-        pool: Pool,
-        filler: Filler | None,
-        say: Callable[[str], None],
-    ) -> None:
+    def __init__(self, asset_class: AssetClass, pool: Pool, filler: Filler | None, say: Callable[[str], None]) -> None:
         self._asset_class = asset_class
         self._pool = pool
         self._filler = filler
@@ -77,15 +68,16 @@ class Mending:
             self._open.append(_Open(hole, _now_s() + AGAIN_S))
         return told
 
-    async def again(self, watch: MarketWatch, deliver: Callable[[list[Flush]], Coroutine[Any, Any, None]]) -> None:
+    async def again(self, watch: MarketWatch) -> None:
         """Ask once more for what was not given, until cancelled; what comes is late, and the hole no longer one."""
         while True:
             await asyncio.sleep(1.0)
-            if self._filler is None or not self._open or self._open[0].due_s > _now_s():
+            found = min(self._open, key=lambda o: o.due_s, default=None)
+            if self._filler is None or found is None or found.due_s > _now_s():
                 continue
-            found = self._open.popleft()
+            self._open.remove(found)
             filling = await self._fill(self._filler, found.hole, watch)
-            await deliver([Flush((batch,)) for batch in filling.batches])
+            await watch.deliver([Flush((batch,)) for batch in filling.batches])
             if not filling.missing:
                 await self._record(found.hole, filling.n_bars)
             elif found.tries < TRIES:

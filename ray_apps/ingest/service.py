@@ -176,7 +176,7 @@ class FeedService:
                 self._watch = watch
                 tasks += [group.create_task(t) for t in (
                     watch.router.run(), watch.tick(), self._settle_windows(), self._checkpoints(),
-                    self._roll(watch), self._mending.again(watch, watch.deliver),
+                    self._roll(watch), self._mending.again(watch),
                 )]  # fmt: skip
                 await self._record(watch)
                 await watch.configure(self.plan.detection)

@@ -16,13 +16,12 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from features.market.bars import infer_bar_ms
+from features.market.pushed import EARLIEST_MS, LATEST_MS
 from features.market.types import F64, I64, NS_PER_MS, U8
 from ray_apps.store.errors import StoreError
 from ray_apps.store.packed import unpack
 from ray_apps.store.sieve import (
     ABSENT,
-    EARLIEST_MS,
-    LATEST_MS,
     Rows,
     number,
     one_line,

@@ -10,12 +10,6 @@ import numpy as np
 from features.market.types import F64, FAULT_REASONS, I64, Bool
 
 ABSENT = ("", "nan", "NaN", "NAN", "null", "None", "NA")
-EARLIEST_MS = 100_000_000_000
-"""1973: a smaller number is seconds, which would otherwise be read as January 1970."""
-
-LATEST_MS = 4_102_444_800_000
-"""2100: a larger number is microseconds or nanoseconds."""
-
 MESSAGES_KEPT = 5
 
 
