@@ -17,12 +17,13 @@ BUSY_BARS, IDLE_BARS = 60_000, 30_000
 """Bars waiting in the feed from which the market slows down, and below which it speeds up."""
 BEHIND_S = 1.0
 """Real seconds the sender may be behind its own clock."""
-FASTER, SLOWER = 1.06, 0.93
+FASTER, SLOWER, LEAST_SPEED = 1.06, 0.93, 1.0
+"""Never slower than the wall clock: a market that stands would be taken for a broken connection."""
 FIRST_S = 2.0
 """Until bars were seen, which is when the rest starts."""
 SETTLE_S = 30.0
 """Until the pace is found; not measured."""
-DRAIN_S = 120.0
+DRAIN_S = COUNT_S = 120.0
 BASE_MINUTE = 5
 
 
@@ -41,7 +42,7 @@ class Pace:
         (10.6, 9.86)
         """
         if waiting > BUSY_BARS or behind_s > BEHIND_S:
-            self.speed *= SLOWER
+            self.speed = max(LEAST_SPEED, self.speed * SLOWER)
             self.n_slower += 1
         elif waiting < IDLE_BARS:
             self.speed *= FASTER
@@ -50,8 +51,12 @@ class Pace:
 
 @dataclass(slots=True)
 class Seen:
-    """What was seen over the run: seconds since it began with bars stored by then, and memory."""
+    """What was seen over the run: seconds since it began with bars stored by then, and memory.
 
+    `longest_look_s` is the longest time between two looks, by the wall clock: a machine that was halted shows there.
+    """
+
+    longest_look_s: float = 0.0
     stored: list[tuple[float, int]] = field(default_factory=list)
     memory: list[tuple[float, int]] = field(default_factory=list)
 
@@ -95,7 +100,8 @@ def run(minutes: float = 10.0, warm_days: int = 1, symbols: int = SYMBOLS, recor
         "minutes": (ended - began) / 60, "stored": n_stored, "received": n_received,
         "lost": sum(stats.errors.values()) + stats.shed_frames + stats.shed_bars + n_received - n_stored,
         "refused": dict(stats.errors), "shed_frames": stats.shed_frames, "shed_bars": stats.shed_bars,
-        "reconnects": stats.reconnects, "drain_s": drained_s, "speed": pace.speed, "slowed": pace.n_slower,
+        "reconnects": stats.reconnects, "longest_look_s": seen.longest_look_s, "drain_s": drained_s,
+        "speed": pace.speed, "slowed": pace.n_slower,
         "memory_growth": seen.growth(), "memory_mb": {k: v // 2**20 for k, v in memory.items()}, "symbols": symbols,
     }  # fmt: skip
 
@@ -104,6 +110,7 @@ def _play(running: System, pace: Pace, seen: Seen, seconds: float) -> None:
     """Let the market run for so long, at a pace at which nothing is lost."""
     began, looked = time.monotonic(), float("-inf")
     while (now := time.monotonic() - began) < seconds:
+        looked_at = time.time()
         state = running.counters()
         stats, on_way = state["stats"], state["on_way"]
         market = running.steer("/admin/clock", speed=pace.speed)
@@ -115,6 +122,7 @@ def _play(running: System, pace: Pace, seen: Seen, seconds: float) -> None:
             looked = now
         running.look()
         time.sleep(LOOK_S)
+        seen.longest_look_s = max(seen.longest_look_s, time.time() - looked_at)
 
 
 def _drain(running: System) -> float:
@@ -132,7 +140,7 @@ def _drain(running: System) -> float:
 
 
 async def _count(running: System) -> int:
-    conn = await connect(running.known.dsn, "bench")
+    conn = await connect(running.known.dsn, "bench", statement_timeout_s=COUNT_S)
     try:
         rows = await fetch(conn, "SELECT count(*) FROM bars")
     finally:
