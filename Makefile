@@ -36,7 +36,7 @@ bench: install
 	@$(BIN)/tapewatch bench all --json $(ARGS)
 
 e2e: $(VENV)/.installed-dev
-	@PATH="$(BIN):$$PATH" $(BIN)/python k8s/e2e.py $(ARGS)
+	@PATH="$(BIN):$$PATH" $(BIN)/python -m k8s.e2e $(ARGS)
 
 lock:
 	echo 'setuptools>=80' | $(COMPILE_LOCK) - -o requirements-build.lock

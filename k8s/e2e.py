@@ -1,118 +1,30 @@
 """Prove the chart on the cluster in KUBECONFIG: install, watch, upgrade, kill, roll back, uninstall.
 
-`python k8s/e2e.py` prints one line per check and a summary; it exits 1 where one fails. The image must be in the
+`python -m k8s.e2e` prints one line per check and a summary; it exits 1 where one fails. The image must be in the
 cluster already, or `--build COMMAND` makes it (run in the repository, `{tag}` is filled in).
 """
 
 import argparse
-import contextlib
 import json
 import re
 import shlex
 import shutil
-import socket
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import httpx
 
-ROOT = Path(__file__).resolve().parents[1]
+from k8s.reach import RELEASE, ROOT, Bars, Run, run, until
+
 CHART = ROOT / "charts" / "tapewatch"
-RELEASE = "tapewatch"
-LOOK_S = 2.0
 INSTALL_S, READY_S, BACK_S = 480.0, 600.0, 240.0
+STEADY_S = 90.0
+"""Until the bursts of the start are no longer among those of the last minute."""
+FEEDS = 2
+"""Of the profile: stocks and crypto."""
 SAMPLE = 25
 """Symbols of each class whose stored minutes are held against the simulator's history."""
-
-
-@dataclass
-class Run:
-    """The checks so far, and what reaches the cluster."""
-
-    namespace: str
-    values: list[str]
-    failed: list[str] = field(default_factory=list)
-    n_passed: int = 0
-    figures: dict[str, float] = field(default_factory=dict)
-
-    def check(self, name: str, work: Callable[[], str]) -> None:
-        """Run a check; print its line."""
-        began = time.monotonic()
-        try:
-            said = work()
-        except (AssertionError, subprocess.SubprocessError, httpx.HTTPError, KeyError, ValueError) as e:
-            self.failed.append(name)
-            print(f"FAIL {name}: {str(e)[:600]}", flush=True)
-            return
-        self.n_passed += 1
-        print(f"ok   {name:<34} {time.monotonic() - began:6.1f} s  {said}", flush=True)
-
-    def kubectl(self, *arguments: str, timeout: float = 120) -> str:
-        """Run kubectl in the namespace; give what it printed."""
-        return run(["kubectl", "-n", self.namespace, *arguments], timeout)
-
-    def helm(self, *arguments: str, timeout: float = 600) -> str:
-        """Run Helm in the namespace."""
-        return run(["helm", "-n", self.namespace, *arguments], timeout)
-
-    def sql(self, query: str) -> list[list[str]]:
-        """Ask the bundled database."""
-        said = self.kubectl("exec", f"{RELEASE}-postgresql-0", "--", "psql", "-U", "tapewatch", "-tA", "-c", query)
-        return [line.split("|") for line in said.splitlines() if line]
-
-    def pods(self, component: str) -> list[str]:
-        """Name the pods of a component that are not ending."""
-        said = json.loads(self.kubectl("get", "pods", "-l", f"app.kubernetes.io/component={component}", "-o", "json"))
-        return [p["metadata"]["name"] for p in said["items"] if "deletionTimestamp" not in p["metadata"]]
-
-    @contextlib.contextmanager
-    def service(self, name: str, port: int) -> Iterator[httpx.Client]:
-        """Reach a Service from here."""
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            own = free.getsockname()[1]
-        command = ["kubectl", "-n", self.namespace, "port-forward", f"service/{name}", f"{own}:{port}"]
-        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{own}", timeout=20, trust_env=False) as client:
-                until(lambda: answers(client), 30, f"an answer of {name}")
-                yield client
-        finally:
-            child.terminate()
-            child.wait(10)
-
-
-def run(command: list[str], timeout: float = 120) -> str:
-    """Run a command; give its output, raise with its complaint."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False, cwd=ROOT)
-    if done.returncode:
-        raise AssertionError(f"{' '.join(command[:6])}: {done.stderr.strip()[-500:] or done.stdout[-500:]}")
-    return done.stdout
-
-
-def answers(client: httpx.Client) -> bool:
-    """Say whether anything answers."""
-    try:
-        client.get("/")
-    except httpx.HTTPError:
-        return False
-    return True
-
-
-def until(is_so: Callable[[], Any], seconds: float, what: str) -> float:
-    """Wait; give the seconds it took."""
-    began = time.monotonic()
-    while True:
-        with contextlib.suppress(AssertionError, httpx.HTTPError, subprocess.TimeoutExpired, KeyError, ValueError):
-            if is_so():
-                return time.monotonic() - began
-        if time.monotonic() - began > seconds:
-            raise AssertionError(f"expected {what} within {seconds:.0f} s")
-        time.sleep(LOOK_S)
 
 
 class Proof:
@@ -131,12 +43,14 @@ class Proof:
         on.check("anomalies arrive", self.anomalies)
         on.check("http through the Service", self.http)
         on.check("prometheus scrapes the hub", self.prometheus)
+        on.check("burst and memory", self.figures)
         on.check("upgrade in place", self.upgrade)
         on.check("worker pod killed", lambda: self.killed("worker"))
         on.check("head pod killed", lambda: self.killed("head"))
         on.check("roll back", self.rollback)
         on.check("no bar lost", self.nothing_lost)
         on.check("no alert doubled", self.nothing_doubled)
+        on.check("logs tell of no failure", self.logs)
         if not keep:
             on.check("uninstall", self.uninstall)
             on.check("only volumes left", self.left)
@@ -171,10 +85,10 @@ class Proof:
         return f"{int(self.on.sql('SELECT count(*) FROM bars')[0][0]):,} stored"
 
     def anomalies(self) -> str:
-        """See what the simulator injects be called."""
-        until(lambda: self.on.sql("SELECT 1 FROM anomalies LIMIT 1"), 300, "an anomaly")
-        kind, symbol = self.on.sql("SELECT kind, symbol FROM anomalies ORDER BY ts DESC LIMIT 1")[0]
-        return f"the newest is {kind} of {symbol}"
+        """See what the simulator injects be called, and the desk make episodes of it."""
+        until(lambda: self.on.sql("SELECT 1 FROM episodes LIMIT 1"), 300, "an episode")
+        kind, symbol = self.on.sql("SELECT kind, symbol FROM episodes ORDER BY opened_at DESC LIMIT 1")[0]
+        return f"the newest episode is {kind} of {symbol}"
 
     def http(self) -> str:
         """Ask the gateway."""
@@ -203,6 +117,32 @@ class Proof:
         assert not wrong, f"expected rules without errors, was {wrong}"
         return f"1 target up, {sum(len(g['rules']) for g in groups)} rules"
 
+    def figures(self) -> str:
+        """Read how long bursts take and what memory each pod works on, from Prometheus and the node."""
+        with self.on.service(f"{RELEASE}-prometheus", 9090) as client:
+            time.sleep(STEADY_S)
+            query = "histogram_quantile(0.99, sum by (le) (rate(tapewatch_burst_seconds_bucket[1m])))"
+            found = client.get("/api/v1/query", params={"query": query}).json()["data"]["result"]
+        assert found, "expected bursts counted, was none"
+        p99_s = self.on.figures["burst_p99_s"] = float(found[0]["value"][1])
+        used = self._memory()
+        self.on.figures |= {f"{pod}_mb": mb for pod, mb in used.items()}
+        return f"burst p99 {p99_s:.2f} s; MB: {', '.join(f'{pod} {mb:.0f}' for pod, mb in sorted(used.items()))}"
+
+    def _memory(self) -> dict[str, float]:
+        """Give the working set of each pod's component."""
+        used: dict[str, float] = {}
+        pods = json.loads(self.on.kubectl("get", "pods", "-o", "json"))["items"]
+        label = {p["metadata"]["name"]: p["metadata"]["labels"].get("app.kubernetes.io/component", "") for p in pods}
+        for node in {p["spec"].get("nodeName") for p in pods} - {None}:
+            said = json.loads(self.on.kubectl("get", "--raw", f"/api/v1/nodes/{node}/proxy/stats/summary"))
+            for pod in said["pods"]:
+                ref = pod["podRef"]
+                if ref["namespace"] == self.on.namespace and label.get(ref["name"]) and "memory" in pod:
+                    component = label[ref["name"]]
+                    used[component] = used.get(component, 0.0) + pod["memory"]["workingSetBytes"] / 2**20
+        return used
+
     def upgrade(self) -> str:
         """Change what may change under load; see it hold, and no pod be replaced."""
         before = (self.on.pods("head"), self.on.pods("worker"))
@@ -219,30 +159,33 @@ class Proof:
         return f"in force, same pods, {self.on.figures['upgrade_blind_s']:.0f} s blind"
 
     def killed(self, component: str) -> str:
-        """Kill a pod; wait until bars are stored again."""
+        """Kill a pod; wait until its feeds are connected anew, bars are stored and what was missed is there."""
         (pod, *_) = self.on.pods(component)
-        blind, began = self._blind(), time.monotonic()
+        killed_at = self.on.sql("SELECT now()")[0][0]
+        bars = Bars(self.on)
+        began = time.monotonic()
         self.on.kubectl("delete", "pod", pod, "--grace-period=0", "--force")
-        newest = self.on.sql("SELECT max(ts) FROM bars")[0][0]
-        time.sleep(10)
-        until(lambda: self.on.pods(component) and self.on.pods(component) != [pod], BACK_S, "another pod")
-        until(lambda: self._moved(newest), BACK_S, "bars after it")
-        took = time.monotonic() - began
-        until(self._is_live, BACK_S, "every feed live")
-        self.on.figures[f"{component}_kill_s"] = took
-        return f"bars again after {took:.0f} s, {self._blind() - blind:.0f} s blind"
+        until(lambda: bars.look() and self.on.pods(component) not in ([], [pod]), BACK_S, "another pod")
+        until(lambda: bars.look() and self._is_running(), BACK_S, "the RayService to run")
+        if component == "worker":
+            self._reconnected(bars, killed_at)
+        until(lambda: bars.look() and bars.moved_s > began, BACK_S, "bars")
+        found = self.on.sql(f"SELECT coalesce(max(blind_s), 0) FROM gaps WHERE recorded_at > '{killed_at}'")
+        blind = float(found[0][0])
+        self.on.figures |= {f"{component}_kill_stood_s": bars.stood_s, f"{component}_kill_blind_s": blind}
+        return f"bars stood for {bars.stood_s:.0f} s, at most {blind:.0f} s blind"
 
-    def _moved(self, newest: str) -> bool:
-        time.sleep(5)
-        return self.on.sql("SELECT max(ts) FROM bars")[0][0] > newest
+    def _reconnected(self, bars: "Bars", killed_at: str) -> None:
+        """Wait until the feeds are connected anew and what was missed is there."""
+        until(lambda: bars.look() and self._is_live(killed_at), BACK_S, "every feed live on a new connection")
+        told = f"SELECT count(DISTINCT asset_class) FROM gaps WHERE recorded_at > '{killed_at}' AND is_filled"
+        until(
+            lambda: bars.look() and int(self.on.sql(told)[0][0]) == FEEDS, 90, "the hole of each feed told and filled"
+        )
 
-    def _is_live(self) -> bool:
-        rows = self.on.sql("SELECT status FROM feeds")
-        return bool(rows) and all(row == ["live"] for row in rows)
-
-    def _blind(self) -> float:
-        found = self.on.sql("SELECT coalesce(sum(blind_s), 0) FROM gaps")
-        return float(found[0][0])
+    def _is_live(self, after: str = "-infinity") -> bool:
+        rows = self.on.sql(f"SELECT status, connected_at > '{after}' FROM feeds")
+        return bool(rows) and all(row == ["live", "t"] for row in rows)
 
     def rollback(self) -> str:
         """Go back to the first revision."""
@@ -279,11 +222,38 @@ class Proof:
             yield symbol, ticker, int(span[0]), int(span[1]) - 60_000, {int(t) for t in joined.split(",")}
 
     def nothing_doubled(self) -> str:
-        """Find no notification twice in the outbox."""
-        twice = self.on.sql("SELECT sink, topic, key, payload, count(*) FROM outbox GROUP BY 1,2,3,4 HAVING count(*)>1")
-        n = int(self.on.sql("SELECT count(*) FROM outbox")[0][0])
-        assert not twice, f"expected none twice, was {twice[:3]}"
-        return f"{n} messages, none twice"
+        """Find each anomaly and episode that was to be sent once in the stream it was sent to."""
+        read = 'REDISCLI_AUTH="$REDIS_PASSWORD" redis-cli --raw XRANGE tapewatch:anomalies - +'
+
+        def sent() -> list[str]:
+            lines = self.on.kubectl("exec", f"{RELEASE}-redis-0", "--", "sh", "-c", read).splitlines()
+            return [lines[i + 1] for i in range(len(lines) - 1) if lines[i] == "id"]
+
+        def due() -> set[str]:
+            return {row[0] for row in self.on.sql("SELECT key FROM outbox WHERE sink = 'redis'")}
+
+        until(lambda: due() <= set(sent()), 60, "everything in the outbox sent")
+        found = sent()
+        twice = {key for key in found if found.count(key) > 1}
+        assert found, "expected messages in the stream, was none"
+        assert not twice, f"expected none twice, was {sorted(twice)[:3]}"
+        told = self.on.sql("SELECT count(*) FROM episodes WHERE notified_at IS NOT NULL")[0][0]
+        return f"{len(found)} messages and {told} notified episodes, none twice"
+
+    def logs(self) -> str:
+        """Find no failure in what the Ray pods say of themselves."""
+        counted, wrong = 0, []
+        for component in ("head", "worker"):
+            for pod in self.on.pods(component):
+                for line in self.on.kubectl("logs", pod, "-c", f"ray-{component}").splitlines():
+                    if not line.startswith('{"time"'):
+                        continue
+                    counted += 1
+                    said = json.loads(line)
+                    if said["level"] in ("ERROR", "CRITICAL") or "tried again" in said["message"]:
+                        wrong.append(said["message"])
+        assert not wrong, f"expected no failures, was {len(wrong)}: {wrong[:3]}"
+        return f"{counted} lines of ours, no failure"
 
     def uninstall(self) -> str:
         """Uninstall."""
@@ -329,8 +299,8 @@ def main() -> int:
     if given.build:
         on.check("image", lambda: run(shlex.split(given.build.format(tag="tapewatch:0.1.0")), 1_500)[-60:].strip())
     Proof(on).all(given.keep)
-    print(f"{on.n_passed} passed, {len(on.failed)} failed in {time.monotonic() - began:.0f} s", flush=True)
     print(json.dumps({k: round(v, 1) for k, v in on.figures.items()}))
+    print(f"{on.n_passed} passed, {len(on.failed)} failed in {time.monotonic() - began:.0f} s", flush=True)
     return 1 if on.failed else 0
 
 

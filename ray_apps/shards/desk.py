@@ -36,7 +36,7 @@ SELECT id, symbol, kind, opened_at, last_at, n_anomalies, score, p_value, rate, 
     members::text
 FROM episodes WHERE asset_class = %s AND last_at > %s ORDER BY last_at
 """
-ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(7_410_001)"
+ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(7410001)"
 """The day's cap holds over all classes: their desks count and tell in turn."""
 TOLD = "SELECT count(*) FROM episodes WHERE notified_at >= %s"
 ASSIGN = """

@@ -1,0 +1,120 @@
+"""Reach a release on the cluster in KUBECONFIG: by kubectl and Helm, through its Services, in its database."""
+
+import contextlib
+import json
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+ROOT = Path(__file__).resolve().parents[1]
+RELEASE = "tapewatch"
+LOOK_S = 2.0
+
+
+@dataclass
+class Run:
+    """The checks so far, and what reaches the cluster."""
+
+    namespace: str
+    values: list[str]
+    failed: list[str] = field(default_factory=list)
+    n_passed: int = 0
+    figures: dict[str, float] = field(default_factory=dict)
+
+    def check(self, name: str, work: Callable[[], str]) -> None:
+        """Run a check; print its line."""
+        began = time.monotonic()
+        try:
+            said = work()
+        except (AssertionError, subprocess.SubprocessError, httpx.HTTPError, KeyError, ValueError) as e:
+            self.failed.append(name)
+            print(f"FAIL {name}: {str(e)[:600]}", flush=True)
+            return
+        self.n_passed += 1
+        print(f"ok   {name:<34} {time.monotonic() - began:6.1f} s  {said}", flush=True)
+
+    def kubectl(self, *arguments: str, timeout: float = 120) -> str:
+        """Run kubectl in the namespace; give what it printed."""
+        return run(["kubectl", "-n", self.namespace, *arguments], timeout)
+
+    def helm(self, *arguments: str, timeout: float = 600) -> str:
+        """Run Helm in the namespace."""
+        return run(["helm", "-n", self.namespace, *arguments], timeout)
+
+    def sql(self, query: str) -> list[list[str]]:
+        """Ask the bundled database."""
+        said = self.kubectl("exec", f"{RELEASE}-postgresql-0", "--", "psql", "-U", "tapewatch", "-tA", "-c", query)
+        return [line.split("|") for line in said.splitlines() if line]
+
+    def pods(self, component: str) -> list[str]:
+        """Name the pods of a component that are not ending."""
+        said = json.loads(self.kubectl("get", "pods", "-l", f"app.kubernetes.io/component={component}", "-o", "json"))
+        return [p["metadata"]["name"] for p in said["items"] if "deletionTimestamp" not in p["metadata"]]
+
+    @contextlib.contextmanager
+    def service(self, name: str, port: int) -> Iterator[httpx.Client]:
+        """Reach a Service from here."""
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            own = free.getsockname()[1]
+        command = ["kubectl", "-n", self.namespace, "port-forward", f"service/{name}", f"{own}:{port}"]
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{own}", timeout=20, trust_env=False) as client:
+                until(lambda: answers(client), 30, f"an answer of {name}")
+                yield client
+        finally:
+            child.terminate()
+            child.wait(10)
+
+
+def run(command: list[str], timeout: float = 120) -> str:
+    """Run a command; give its output, raise with its complaint."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False, cwd=ROOT)
+    if done.returncode:
+        raise AssertionError(f"{' '.join(command[:6])}: {done.stderr.strip()[-500:] or done.stdout[-500:]}")
+    return done.stdout
+
+
+def answers(client: httpx.Client) -> bool:
+    """Say whether anything answers."""
+    try:
+        client.get("/")
+    except httpx.HTTPError:
+        return False
+    return True
+
+
+def until(is_so: Callable[[], Any], seconds: float, what: str) -> float:
+    """Wait; give the seconds it took."""
+    began = time.monotonic()
+    while True:
+        with contextlib.suppress(AssertionError, httpx.HTTPError, subprocess.TimeoutExpired, KeyError, ValueError):
+            if is_so():
+                return time.monotonic() - began
+        if time.monotonic() - began > seconds:
+            raise AssertionError(f"expected {what} within {seconds:.0f} s")
+        time.sleep(LOOK_S)
+
+
+class Bars:
+    """The newest minute stored: when it last moved, and how long it stood at most since this began."""
+
+    def __init__(self, on: Run) -> None:
+        self._on = on
+        self._newest = ""
+        self.moved_s = time.monotonic()
+        self.stood_s = 0.0
+
+    def look(self) -> bool:
+        """Look; always true, so that it may stand before what is waited for."""
+        newest, now_s = self._on.sql("SELECT max(ts) FROM bars")[0][0], time.monotonic()
+        self.stood_s = max(self.stood_s, now_s - self.moved_s)
+        if newest != self._newest:
+            self._newest, self.moved_s = newest, now_s
+        return True
