@@ -64,14 +64,9 @@ class Proof:
 
     def ready(self) -> str:
         """Wait until the RayService is ready."""
-        took = until(self._is_running, READY_S, "the RayService to run")
+        took = until(self.on.is_running, READY_S, "the RayService to run")
         self.on.figures["ready_s"] = self.on.figures.get("install_s", 0.0) + took
         return f"{self.on.figures['ready_s']:.0f} s after helm install began"
-
-    def _is_running(self) -> bool:
-        status = json.loads(self.on.kubectl("get", "rayservice", RELEASE, "-o", "json"))["status"]
-        conditions = {c["type"]: c["status"] for c in status["conditions"]}
-        return conditions.get("Ready") == "True"
 
     def test(self) -> str:
         """Run the chart's own test."""
@@ -125,23 +120,9 @@ class Proof:
             found = client.get("/api/v1/query", params={"query": query}).json()["data"]["result"]
         assert found, "expected bursts counted, was none"
         p99_s = self.on.figures["burst_p99_s"] = float(found[0]["value"][1])
-        used = self._memory()
+        used = self.on.memory()
         self.on.figures |= {f"{pod}_mb": mb for pod, mb in used.items()}
         return f"burst p99 {p99_s:.2f} s; MB: {', '.join(f'{pod} {mb:.0f}' for pod, mb in sorted(used.items()))}"
-
-    def _memory(self) -> dict[str, float]:
-        """Give the working set of each pod's component."""
-        used: dict[str, float] = {}
-        pods = json.loads(self.on.kubectl("get", "pods", "-o", "json"))["items"]
-        label = {p["metadata"]["name"]: p["metadata"]["labels"].get("app.kubernetes.io/component", "") for p in pods}
-        for node in {p["spec"].get("nodeName") for p in pods} - {None}:
-            said = json.loads(self.on.kubectl("get", "--raw", f"/api/v1/nodes/{node}/proxy/stats/summary"))
-            for pod in said["pods"]:
-                ref = pod["podRef"]
-                if ref["namespace"] == self.on.namespace and label.get(ref["name"]) and "memory" in pod:
-                    component = label[ref["name"]]
-                    used[component] = used.get(component, 0.0) + pod["memory"]["workingSetBytes"] / 2**20
-        return used
 
     def upgrade(self) -> str:
         """Change what may change under load; see it hold, and no pod be replaced."""
@@ -166,7 +147,7 @@ class Proof:
         began = time.monotonic()
         self.on.kubectl("delete", "pod", pod, "--grace-period=0", "--force")
         until(lambda: bars.look() and self.on.pods(component) not in ([], [pod]), BACK_S, "another pod")
-        until(lambda: bars.look() and self._is_running(), BACK_S, "the RayService to run")
+        until(lambda: bars.look() and self.on.is_running(), BACK_S, "the RayService to run")
         if component == "worker":
             self._reconnected(bars, killed_at)
         until(lambda: bars.look() and bars.moved_s > began, BACK_S, "bars")

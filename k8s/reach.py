@@ -57,6 +57,26 @@ class Run:
         said = json.loads(self.kubectl("get", "pods", "-l", f"app.kubernetes.io/component={component}", "-o", "json"))
         return [p["metadata"]["name"] for p in said["items"] if "deletionTimestamp" not in p["metadata"]]
 
+    def is_running(self) -> bool:
+        """Say whether the RayService serves."""
+        status = json.loads(self.kubectl("get", "rayservice", RELEASE, "-o", "json"))["status"]
+        conditions = {c["type"]: c["status"] for c in status["conditions"]}
+        return conditions.get("Ready") == "True"
+
+    def memory(self) -> dict[str, float]:
+        """Give the working set of each component in MB, as the nodes tell it."""
+        used: dict[str, float] = {}
+        pods = json.loads(self.kubectl("get", "pods", "-o", "json"))["items"]
+        label = {p["metadata"]["name"]: p["metadata"]["labels"].get("app.kubernetes.io/component", "") for p in pods}
+        for node in {p["spec"].get("nodeName") for p in pods} - {None}:
+            said = json.loads(self.kubectl("get", "--raw", f"/api/v1/nodes/{node}/proxy/stats/summary"))
+            for pod in said["pods"]:
+                ref = pod["podRef"]
+                if ref["namespace"] == self.namespace and label.get(ref["name"]) and "memory" in pod:
+                    component = label[ref["name"]]
+                    used[component] = used.get(component, 0.0) + pod["memory"]["workingSetBytes"] / 2**20
+        return used
+
     @contextlib.contextmanager
     def service(self, name: str, port: int) -> Iterator[httpx.Client]:
         """Reach a Service from here."""
