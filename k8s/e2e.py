@@ -164,6 +164,9 @@ class Proof:
             lambda: bars.look() and int(self.on.sql(told)[0][0]) == FEEDS, 90, "the hole of each feed told and filled"
         )
 
+    def _blind(self) -> float:
+        return float(self.on.sql("SELECT coalesce(sum(blind_s), 0) FROM gaps")[0][0])
+
     def _is_live(self, after: str = "-infinity") -> bool:
         rows = self.on.sql(f"SELECT status, connected_at > '{after}' FROM feeds")
         return bool(rows) and all(row == ["live", "t"] for row in rows)
