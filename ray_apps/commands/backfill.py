@@ -183,6 +183,8 @@ async def _order(history: History, wish: Wish, allowed: Allowed, screen: Screen)
         raise UsageError(
             f"--from: expected {wanted.said(given_ns)} or later, as the plan goes, was {wanted.said(from_ns)}"
         )
+    if given_ns >= to_ns:
+        raise wanted.too_early(given_ns, to_ns, "as far as the plan goes")
     if asked.from_ns is None:
         kept = f"the store keeps {min(wish.retention_days, MOST_DAYS):,} days (retention_days)"
         why = "as far as the plan goes" if given_ns > from_ns else kept

@@ -75,9 +75,16 @@ def since(asked: Asked, kept: Kept, to_ns: int) -> int:
         if kept.days > MOST_DAYS:
             why, mend = f"the store holds {MOST_DAYS} days", ""
         raise UsageError(f"--from: expected {said(first)} or later, for {why}, was {said(from_ns)}{mend}")
+    if from_ns >= to_ns and asked.from_ns is None:
+        raise too_early(from_ns, to_ns, "the oldest the store keeps")
     if from_ns >= to_ns:
         raise UsageError(f"--from: expected before {said(to_ns)}, the end of what can be had, was {said(from_ns)}")
     return from_ns
+
+
+def too_early(from_ns: int, to_ns: int, why: str) -> UsageError:
+    """Give the error of an end before the beginning that nobody asked for."""
+    return UsageError(f"--to: expected after {said(from_ns)}, {why}, was {said(to_ns)}")
 
 
 def n_calls(span: Span, base_s: int, page_bars: int) -> int:
