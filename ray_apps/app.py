@@ -132,7 +132,7 @@ class Up(Supervisor):
         if o.source == "synthetic":
             arguments += ["--symbols", str(o.symbols), "--seed", str(o.seed), "--start", start.iso]
             arguments += ["--per-day", str(self.settings.simulator.per_day)]
-            arguments += ["--burst-at", start.burst_iso] if start.is_first else []
+            arguments += ["--burst-at", start.burst_iso] if start.burst_iso else []
         elif not start.is_first:
             arguments += ["--start", start.iso]
         return arguments

@@ -76,16 +76,21 @@ class _Run:
 
     def __init__(self, summary: RecordingSummary) -> None:
         self.summary = summary
+        self._before: SegmentReader | None = None
         self._found: dict[str, AnomalyLine] = {}
         self._waiting: dict[str, Anomalies] = {}
         self._confirmed_to = 0
 
     def segment(self, reader: SegmentReader) -> None:
         """Start from a segment's state and fold what follows."""
+        if self._before and self._before.torn and reader.head.first_part:  # after a process that died it is 0
+            expected = f"expected a whole segment, as {reader.path.name} goes on"
+            raise RecordingError(f"{self._before.path.name}: {expected}, was {self._before.torn}")
         self._start(reader.head)
         self.summary.segments += 1
         for record in reader:
             self._fold(record)
+        self._before = reader
         if reader.torn:
             self.summary.notes.append(f"{reader.path.name}: dropped {reader.torn}")
 

@@ -20,7 +20,7 @@ from ray_apps.errors import UsageError, UserError
 from ray_apps.store import series as series_sql
 from ray_apps.store.connect import Conn
 from ray_apps.store.contexts import decode, payloads
-from ray_apps.store.tape import Span, extent, has_bars, slots_of, tape
+from ray_apps.store.tape import Span, extent, has_bars, slots_of, tape, was_called
 from training.fold import days_of
 
 
@@ -59,7 +59,8 @@ class StorePlan:
 class StoreSummary:
     """What a replay of the database came to. Times in Unix ms, spans in seconds, speeds in bars a second.
 
-    `windows_unknown` are those of which no context was kept, where some of a class are replayed.
+    `windows_unknown` are those of which no context was kept, where some of a class are replayed; `missing_days` those
+    of the history that are not stored, where less than one is and a live system called anomalies of the judged bars.
     """
 
     asset_class: str
@@ -72,6 +73,7 @@ class StoreSummary:
     bars: int = 0
     holes: int = 0
     windows_unknown: int = 0
+    missing_days: float = 0.0
     symbol_days: int = 0
     anomalies: int = 0
     own_episodes: int = 0
@@ -125,7 +127,7 @@ async def find(conn: Conn, plan: StorePlan) -> "Reel":
     if not await has_bars(conn, plan.asset_class, slots, judged):
         raise UserError(f"expected stored bars from {_said(judged.from_ns)} to {_said(judged.to_ns)}, was none: "
                         f"stored are {_said(stored.from_ns)} to {_said(stored.to_ns)}")  # fmt: skip
-    return Reel(conn, plan, SlotTable(plan.asset_class, series=known), slots, judged, stored.to_ns)
+    return Reel(conn, plan, SlotTable(plan.asset_class, series=known), slots, judged, stored)
 
 
 def _check_symbols(plan: StorePlan, known: list[Series]) -> None:
@@ -162,11 +164,10 @@ def _said(ns: int) -> str:
 class Reel:
     """Stored bars of one class that are to be folded, and what was kept of the market they come from."""
 
-    def __init__(
-        self, conn: Conn, plan: StorePlan, table: SlotTable, slots: I32, judged: Span, stored_to_ns: int
-    ) -> None:
+    def __init__(self, conn: Conn, plan: StorePlan, table: SlotTable, slots: I32, judged: Span, stored: Span) -> None:
         self.plan = plan
-        self.newest_ns = min(judged.to_ns, stored_to_ns)
+        self.newest_ns = min(judged.to_ns, stored.to_ns)
+        self._stored = stored
         self._conn = conn
         self._table = table
         self._slots = slots
@@ -202,9 +203,18 @@ class Reel:
                     self._see(item)
                 else:
                     summary.warm_bars += n
+        summary.missing_days = await self._missing_days()
         summary.symbol_days = sum(int(seen.sum()) for seen in self._seen.values())
         summary.windows_unknown = max(e.known.n_unknown if e.known else 0 for e in engines)
         return summary
+
+    async def _missing_days(self) -> float:
+        """Give how much of the history is not stored, where it matters: a live run is there to be compared with."""
+        missing_ns = min(self._stored.from_ns, self._warm.to_ns) - self._warm.from_ns
+        is_cold = missing_ns > 0 and self._warm.to_ns - self._stored.from_ns < DAY_NS
+        if not is_cold or not await was_called(self._conn, self.plan.asset_class, self._judged):
+            return 0.0
+        return missing_ns / DAY_NS
 
     async def _learn(self, block: BarBlock, engines: Sequence[Engine]) -> None:
         """Tell engines of few symbols what was kept of the market up to a block's end."""

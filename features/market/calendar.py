@@ -132,6 +132,10 @@ class Sessions:
     def __len__(self) -> int:
         return len(self.open_ns)
 
+    def extended(self) -> "Sessions":
+        """Give the extended hours of the same days."""
+        return Sessions(self.open_ns - _PRE_MARKET_NS, self.close_ns + _POST_MARKET_NS)
+
     def is_open(self, ts_ns: I64) -> Bool:
         """Say of every instant whether it lies in regular hours."""
         return _inside(ts_ns, self.open_ns, self.close_ns)

@@ -52,6 +52,7 @@ class Wish:
     since: str | None
     until: str | None
     retention_days: int
+    is_again: bool
 
 
 def backfill(
@@ -67,6 +68,9 @@ def backfill(
     ] = None,
     until: Annotated[str | None, typer.Option("--to", help="Before this instant; by default the newest.")] = None,
     bar: Annotated[Bar, typer.Option(help="Length of the bars.")] = Bar.MINUTE,
+    again: Annotated[
+        bool, typer.Option("--again", help="Ask for what is stored, too: bars changed since then become revisions.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what it would take: asks what the plan allows, not for bars.")
     ] = False,
@@ -76,7 +80,7 @@ def backfill(
 ) -> None:
     """Bring past bars from the vendor into the store: what is missing there, as far back as plan and store go.
 
-    Run it again after any interruption: it goes on where it stopped. Exit 1 where a symbol failed.
+    Run it again after any interruption: it goes on where it stopped. Exit 1 where a symbol failed or is unknown.
 
     Example: tapewatch backfill --asset crypto --symbols BTC-USD,ETH-USD --from 30d
     """
@@ -88,7 +92,7 @@ def backfill(
     from ray_apps.store.migrate import migrate
 
     settings = load(config, data_dir)
-    wish = _wish(settings, asset, symbols, every, since, until, bar)
+    wish = _wish(settings, asset, symbols, every, since, until, bar, again)
     if settings.polygon.api_key is None:
         raise UserError("POLYGON_API_KEY: expected a key, was none: `tapewatch simulate` takes sim-advanced")
     with database(settings, make=True) as dsn:
@@ -107,7 +111,14 @@ def backfill(
 
 
 def _wish(
-    settings: Settings, asset: str, symbols: str | None, every: bool, since: str | None, until: str | None, bar: Bar
+    settings: Settings,
+    asset: str,
+    symbols: str | None,
+    every: bool,
+    since: str | None,
+    until: str | None,
+    bar: Bar,
+    again: bool,
 ) -> Wish:
     from features.market.types import AssetClass
 
@@ -119,7 +130,7 @@ def _wish(
     for text, option in ((since, "--from"), (until, "--to")):
         instant(text, option, UTC)
     names = _names(symbols, asset_class) if symbols else _configured(settings, asset_class)
-    return Wish(asset_class, names, every, bar.seconds, since, until, settings.retention_days)
+    return Wish(asset_class, names, every, bar.seconds, since, until, settings.retention_days, again)
 
 
 def _names(text: str, asset_class: AssetClass) -> tuple[str, ...]:
@@ -146,6 +157,7 @@ async def _run(plan: HistoryPlan, wish: Wish, screen: Screen, dry_run: bool) -> 
     """Do it; say whether every symbol is complete."""
     from ray_apps.ingest.allowed import ask
     from ray_apps.ingest.backfill import Backfill
+    from ray_apps.ingest.estimate import estimate
     from ray_apps.ingest.history import History
 
     history = History(plan)
@@ -153,7 +165,7 @@ async def _run(plan: HistoryPlan, wish: Wish, screen: Screen, dry_run: bool) -> 
         allowed = await ask(history.calls, time.time_ns())
         order = await _order(history, wish, allowed, screen)
         if dry_run:
-            await screen.estimate(history, order, allowed)
+            screen.estimate(order, allowed, await estimate(history, order, allowed))
             return True
         running = Backfill(history, order)
         try:
@@ -183,6 +195,8 @@ async def _order(history: History, wish: Wish, allowed: Allowed, screen: Screen)
         raise UsageError(
             f"--from: expected {wanted.said(given_ns)} or later, as the plan goes, was {wanted.said(from_ns)}"
         )
+    if given_ns >= to_ns:
+        raise wanted.too_early(given_ns, to_ns, "as far as the plan goes")
     if asked.from_ns is None:
         kept = f"the store keeps {min(wish.retention_days, MOST_DAYS):,} days (retention_days)"
         why = "as far as the plan goes" if given_ns > from_ns else kept
@@ -193,7 +207,7 @@ async def _order(history: History, wish: Wish, allowed: Allowed, screen: Screen)
     if not names:
         raise UsageError("--symbols: expected names, or --all, where none are configured or stored, was neither")
     settled_ns = wanted.over(wish.asset_class, wish.bar_s, allowed.settled_ns)
-    return Order(names, wish.bar_s, Span(given_ns, to_ns), settled_ns)
+    return Order(names, wish.bar_s, Span(given_ns, to_ns), settled_ns, wish.is_again, wish.is_all)
 
 
 def _instant(text: str | None, option: str, allowed: Allowed) -> int | None:
@@ -211,7 +225,6 @@ async def _stored(dsn: str, asset_class: AssetClass) -> tuple[int | None, list[s
     with unavailable("answer"):
         conn = await connect(dsn, "backfill")
         try:
-            known = await series.load(conn, asset_class)
-            return await partitions.newest_ts(conn), list(dict.fromkeys(s.symbol for s in known))
+            return await partitions.newest_ts(conn), await series.symbols(conn, asset_class)
         finally:
             await conn.close()

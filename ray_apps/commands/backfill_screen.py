@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -11,20 +12,16 @@ from rich.table import Table
 
 from ray_apps.commands.meter import Meter, print_result, time_left
 from ray_apps.ingest import wanted
-from ray_apps.ingest.pages import LIMIT, base_s
-from ray_apps.store import backfills
-from ray_apps.store.connect import connect, unavailable
+from ray_apps.ingest.estimate import Bounds, calls_left
 
 if TYPE_CHECKING:
     from features.market.types import AssetClass
     from ray_apps.ingest.allowed import Allowed
     from ray_apps.ingest.backfill import Backfill, Order, Tally
-    from ray_apps.ingest.history import History
+    from ray_apps.ingest.estimate import Estimate
 
 ROWS_SHOWN = 50
 COUNTS = ("new", "revised", "same")
-BARS_PER_S = 50_000.0
-"""What two cores store; for estimates."""
 
 
 class Screen:
@@ -40,7 +37,8 @@ class Screen:
 
     async def watch(self, running: Backfill) -> None:
         """Do it, showing how far it is."""
-        await Meter(lambda: running.share, lambda: state(running)).watch(running.run())
+        left = _left_of(running)
+        await Meter(lambda: running.share, lambda: state(running, left())).watch(running.run())
 
     def summary(self, asset_class: AssetClass, running: Backfill, n_calls: int) -> None:
         """Print what became of each symbol, those that failed first."""
@@ -52,9 +50,11 @@ class Screen:
             "from": wanted.said(running.order.span.from_ns),
             "to": wanted.said(running.order.span.to_ns),
             "bars": running.n_bars,
+            **{name: _sum(tallies, name) for name in COUNTS},
             "calls": n_calls,
             "seconds": round(seconds, 3),
             "failed": [t.symbol for t in tallies if t.failure],
+            "unknown": [t.symbol for t in tallies if t.is_unknown],
             "symbols": [_record(t) for t in tallies],
         }
         if self._is_json:
@@ -64,56 +64,69 @@ class Screen:
             typer.echo(f"... and {len(tallies) - ROWS_SHOWN:,} more symbols")
         rate = running.n_bars / seconds
         typer.echo(
-            f"{len(tallies):,} symbols: {sum(t.new for t in tallies):,} bars new, "
-            f"{sum(t.revised for t in tallies):,} revised, {sum(t.same for t in tallies):,} the same; "
+            f"{len(tallies):,} symbols: {_sum(tallies, 'new'):,} bars new, "
+            f"{_sum(tallies, 'revised'):,} revised, {_sum(tallies, 'same'):,} the same; "
             f"{n_calls:,} calls in {timedelta(seconds=round(seconds))}, {rate:,.0f} bars/s"
         )
+        if running.order.is_again:
+            typer.echo(f"{_sum(tallies, 'revised'):,} bars had changed at the vendor since they were stored")
+        self._say_failures(tallies)
+
+    def _say_failures(self, tallies: list[Tally]) -> None:
         failed = [t for t in tallies if t.failure]
         for t in failed[:ROWS_SHOWN]:
             typer.echo(f"error: {t.symbol}: {t.failure}", err=True)
-        if failed:
-            typer.echo(f"error: {len(failed):,} of {len(tallies):,} symbols are not complete: run it again", err=True)
+        n_open = sum(not t.is_unknown for t in failed)
+        if n_open:
+            typer.echo(f"error: {n_open:,} of {len(tallies):,} symbols are not complete: run it again", err=True)
 
-    async def estimate(self, history: History, order: Order, allowed: Allowed) -> None:
+    def estimate(self, order: Order, allowed: Allowed, most: Estimate) -> None:
         """Print what a run would take at most."""
-        asset_class, calls, bars = history.plan.asset_class, 0, 0
-        with unavailable("answer"):
-            conn = await connect(history.plan.dsn, "backfill")
-            try:
-                for symbol in order.symbols:
-                    for span in await backfills.missing(conn, asset_class, symbol, order.bar_s, order.span):
-                        calls += wanted.n_calls(span, base_s(order.bar_s), LIMIT)
-                        bars += wanted.n_bars(asset_class, span, order.bar_s)
-            finally:
-                await conn.close()
-        per_minute = allowed.calls_per_minute or 60 * history.plan.calls_per_s
-        seconds = max(60 * calls / per_minute, bars / BARS_PER_S)
+        names = dict.fromkeys(order.symbols)
         self.record = {
-            "asset_class": asset_class.value,
+            "asset_class": allowed.asset_class.value,
             "bar_s": order.bar_s,
             "from": wanted.said(order.span.from_ns),
             "to": wanted.said(order.span.to_ns),
-            "n_symbols": len(order.symbols),
-            "calls": calls,
-            "bars": bars,
-            "seconds": round(seconds),
+            "n_symbols": len(names),
+            "calls": most.calls,
+            "probes": most.probes,
+            "bars": most.bars,
+            "seconds": round(most.seconds),
             "calls_per_minute": allowed.calls_per_minute,
         }
         if not self._is_json:
             limit = "no limit" if allowed.calls_per_minute is None else f"{allowed.calls_per_minute} a minute"
             typer.echo(
-                f"{len(order.symbols):,} symbols from {self.record['from']} to {self.record['to']}: at most "
-                f"{bars:,} bars in {calls:,} calls ({limit}), about {timedelta(seconds=round(seconds))}"
+                f"{len(names):,} symbols from {self.record['from']} to {self.record['to']}: at most "
+                f"{most.bars:,} bars in {most.calls:,} calls, {most.probes:,} of them to see what there is ({limit}), "
+                f"at most about {timedelta(seconds=round(most.seconds))}"
             )
 
 
-def state(running: Backfill) -> str:
+def _left_of(running: Backfill) -> Callable[[], str]:
+    """Give what says how long a run takes from here on: as it went so far, or where calls are counted by the plan.
+
+    There the first calls of a minute go at once and the others wait: how it went says little.
+    """
+    per_minute, order = running.calls_per_minute, running.order
+    if per_minute is None:
+        return lambda: time_left(running.started_s, running.share)
+    whole = Bounds(running.asset_class, order.bar_s, order.span).calls(order.span)
+    return lambda: str(timedelta(seconds=round(60 * calls_left(running.tallies, whole, order.span) / per_minute)))
+
+
+def _sum(tallies: list[Tally], name: str) -> int:
+    return sum(getattr(t, name) for t in tallies)
+
+
+def state(running: Backfill, left: str) -> str:
     """Give one line on how far it is."""
     seconds = max(time.monotonic() - running.started_s, 1e-3)
     done = sum(t.is_over for t in running.tallies)
     failed = sum(bool(t.failure) for t in running.tallies)
     text = f"{done:,}/{len(running.tallies):,} symbols  {running.n_bars:,} bars  {running.n_bars / seconds:,.0f}/s"
-    return f"{text}  left {time_left(running.started_s, running.share)}" + (f"  {failed:,} failed" if failed else "")
+    return f"{text}  left {left}" + (f"  {failed:,} failed" if failed else "")
 
 
 def _table(tallies: list[Tally]) -> Table:
@@ -131,7 +144,7 @@ def _table(tallies: list[Tally]) -> Table:
 def remark(t: Tally) -> str:
     """Say what is particular about a symbol: what failed, what was refused, that nothing came."""
     if t.failure:
-        return "failed"
+        return "unknown" if t.is_unknown else "failed"
     if t.errors:
         return ", ".join(f"{n:,} {reason}" for reason, n in t.errors.most_common())
     if t.todo_ns == 0:

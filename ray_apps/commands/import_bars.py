@@ -66,7 +66,8 @@ def import_bars(
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", help="Only say how the files would be read, by their first rows; of -: check the lines."
+            "--dry-run",
+            help="Only say how the files would be read, by their first rows; of -: check as a live feed does now.",
         ),
     ] = False,
     url: Annotated[
@@ -110,9 +111,11 @@ def _import(settings: Settings, files: list[str], told: Told, again: bool, dry_r
     from ray_apps.commands.database import database
     from ray_apps.commands.import_screen import Screen
     from ray_apps.imports.importer import Import, Order
+    from ray_apps.imports.pieces import LISTED
     from ray_apps.imports.place import find
     from ray_apps.store.errors import StoreError
     from ray_apps.store.migrate import migrate
+    from ray_apps.store.sieve import MESSAGES_KEPT
 
     places = find(files, settings.s3)
     screen = Screen(told, json)
@@ -121,7 +124,8 @@ def _import(settings: Settings, files: list[str], told: Told, again: bool, dry_r
     else:
         with database(settings, make=True) as dsn:
             migrate(dsn)
-            running = Import(dsn, Order(places, told, settings.retention_days, again))
+            listed = LISTED if json else MESSAGES_KEPT
+            running = Import(dsn, Order(places, told, settings.retention_days, again, listed))
             try:
                 asyncio.run(_run(running, screen, settings.retention_days))
             except StoreError as e:

@@ -107,7 +107,7 @@ class Screen:
                     typer.echo(f"error: {message}", err=True)
                 more = t.n_refused - len(t.messages)
                 if more > 0:
-                    typer.echo(f"error: {t.place.name}: {more:,} more rows were refused", err=True)
+                    typer.echo(f"error: {t.place.name}: {more:,} more rows were refused: --json lists them", err=True)
         n_bad = sum(not t.is_question for t in bad)
         if n_bad:
             said = "mend what is named, then run it again"
@@ -178,7 +178,8 @@ def _record(t: Tally) -> dict[str, Any]:
     return {
         "file": t.place.source, "bar_s": t.bar_s or None, "symbols": len(t.symbols), "new": t.new,
         "revised": t.revised, "same": t.same, "repeats": t.n_repeats, "refused": dict(t.refused), "from": first,
-        "to": last, "remark": remark(t), "messages": t.messages, "failure": t.failure,
+        "to": last, "remark": remark(t), "messages": t.messages, "messages_left_out": t.n_refused - len(t.messages),
+        "failure": t.failure,
     }  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from ray_apps.store.files import FileError
 from ray_apps.store.history import HistoryWriter
 from ray_apps.store.imports import Imported
 from ray_apps.store.partitions import DAY_NS, MOST_DAYS, days_of, first_kept_day
+from ray_apps.store.sieve import MESSAGES_KEPT
 
 T = TypeVar("T")
 
@@ -44,12 +45,15 @@ class Order:
         What the store keeps.
     is_again
         Whether files that were imported before are read anew.
+    listed
+        How many refused rows of a file are named.
     """
 
     places: Sequence[Place]
     told: Told
     retention_days: int
     is_again: bool = False
+    listed: int = MESSAGES_KEPT
 
 
 class Import:
@@ -62,7 +66,7 @@ class Import:
     """
 
     def __init__(self, dsn: str, order: Order, patience_s: float = PATIENCE_S) -> None:
-        self.tallies = [Tally(place) for place in order.places]
+        self.tallies = [Tally(place, order.listed) for place in order.places]
         self.recipes: dict[str, Recipe] = {}
         self.started_s = time.monotonic()
         self.floor_ns = 0

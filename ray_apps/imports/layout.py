@@ -41,10 +41,13 @@ class Layout:
         All of them, in order, as the file spells them.
     columns
         By field (t, o, h, l, c, v, vw, n, symbol) the column that has it.
+    separator
+        What stands between the values of a line.
     """
 
     names: tuple[str, ...]
     columns: Mapping[str, str]
+    separator: str = ","
 
     @property
     def values(self) -> tuple[str, ...]:

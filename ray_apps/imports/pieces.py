@@ -19,6 +19,7 @@ import pyarrow.parquet
 
 from ray_apps.imports.layout import Layout
 from ray_apps.imports.place import Place
+from ray_apps.imports.sniff import PARQUET, START_BYTES, TEXT, kind_of, separation
 from ray_apps.imports.times import float64
 from ray_apps.store.files import FileError
 from ray_apps.store.sieve import ABSENT, Rows, number, one_line, whole_lines
@@ -29,6 +30,16 @@ BATCH_ROWS = 65_536
 LONGEST_LINE = 1 << 20
 BUFFER_BYTES = 1 << 20
 """Of a Parquet file's column, read ahead: a row group need not fit into memory."""
+LISTED = 1_000
+"""Rows refused of a file that can be listed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """The names of a file's columns, and what separates them in its first line."""
+
+    names: list[str]
+    separator: str = ","
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +65,7 @@ class Piece:
     is_open: bool = False
 
 
-def names_of(place: Place) -> list[str]:
+def heading_of(place: Place) -> Heading:
     """Give the names of a file's columns.
 
     Raises
@@ -64,7 +75,7 @@ def names_of(place: Place) -> list[str]:
     """
     if place.is_parquet:
         with _parquet(place) as file:
-            return list(file.schema_arrow.names)
+            return Heading(list(file.schema_arrow.names))
     with place.opened() as raw:
         lines = _Lines(place, raw)
         return lines.header()
@@ -102,20 +113,24 @@ class _Lines:
         """Give how far into the file it is."""
         return self._raw.tell()
 
-    def header(self) -> list[str]:
+    def header(self) -> Heading:
         """Give the names on the first line."""
         while b"\n" not in self._carry and not self._is_over:
             self._fill(len(self._carry) + 1)
+        kind = kind_of(self._carry[:START_BYTES])
+        if kind != TEXT:
+            raise FileError(f"{self._name}: expected UTF-8 text, was {kind}")
         line, _, self._carry = self._carry.partition(b"\n")
         text = line.decode("utf-8-sig", errors="replace")
         rows = Rows(self._name, {}, np.empty(0, np.int64))
-        fields = [f for _, f in whole_lines(rows, [text], 1, text.count(",") + 1)]
+        found = separation(text)
+        fields = [f for _, f in whole_lines(rows, [text], 1, found.n_fields, found.separator)]
         self.n_lines = 1
         if self._broken is not None and not self._carry and not line.strip():
             raise self._broken
         if not fields:
             raise FileError(f"{self._name}: expected a line of column names, was an empty file or line")
-        return [f.strip() for f in fields[0]]
+        return Heading([f.strip() for f in fields[0]], found.separator)
 
     def blocks(self, size: int) -> Iterator[bytes]:
         """Give the lines after the header; what breaks it off is raised after the lines before that."""
@@ -178,6 +193,7 @@ def _parsed(name: str, layout: Layout, block: bytes, first_line: int, n_bytes: i
     table = pyarrow.csv.read_csv(
         pa.BufferReader(block),
         read_options=pyarrow.csv.ReadOptions(use_threads=False, column_names=layout.names, block_size=len(block) + 1),
+        parse_options=pyarrow.csv.ParseOptions(delimiter=layout.separator),
         convert_options=pyarrow.csv.ConvertOptions(
             column_types=kinds, include_columns=list(kinds), null_values=ABSENT, strings_can_be_null=False
         ),
@@ -190,19 +206,19 @@ def _parsed(name: str, layout: Layout, block: bytes, first_line: int, n_bytes: i
         filled = [k for k, text in enumerate(block.split(b"\n"), first_line) if text.strip(b"\r")]
         line = np.array(filled[:n], dtype=np.int64)
     symbols = _whole(table[layout.columns["symbol"]]) if "symbol" in layout.columns else None
-    return Piece(Rows(name, columns, line), _whole(table[layout.columns["t"]]), symbols, n_bytes)
+    return Piece(Rows(name, columns, line, most=LISTED), _whole(table[layout.columns["t"]]), symbols, n_bytes)
 
 
 def _by_line(name: str, layout: Layout, block: bytes, first_line: int, n_bytes: int) -> Piece:
     """Parse a block with rows that are not numbers: slower, and tells which."""
-    rows = Rows(name, {}, np.empty(0, dtype=np.int64))
+    rows = Rows(name, {}, np.empty(0, dtype=np.int64), most=LISTED)
     at = {field: layout.names.index(column) for field, column in layout.columns.items()}
     values: list[list[float]] = []
     lines: list[int] = []
     times: list[str] = []
     symbols: list[str] = []
     text = block.decode("utf-8", errors="replace").removesuffix("\n").split("\n")
-    for line, fields in whole_lines(rows, text, first_line, len(layout.names)):
+    for line, fields in whole_lines(rows, text, first_line, len(layout.names), layout.separator):
         try:
             values.append([number(fields[at[f]]) for f in layout.values])
         except ValueError:
@@ -230,10 +246,19 @@ def _parquet(place: Place) -> Iterator[pyarrow.parquet.ParquetFile]:
     """Hold a Parquet file open."""
     try:
         with place.opened() as raw, pa.PythonFile(raw, "r") as source:
+            _check_parquet(place.name, raw)
             yield pyarrow.parquet.ParquetFile(source, buffer_size=BUFFER_BYTES)
     except (pa.ArrowException, OSError, ValueError) as e:
         said = one_line((str(e).splitlines() or [type(e).__name__])[0])
         raise FileError(f"{place.name}: expected a whole Parquet file, was damaged or none: {said}") from e
+
+
+def _check_parquet(name: str, raw: BinaryIO) -> None:
+    """Refuse what begins otherwise; one that is damaged further on the reader refuses."""
+    kind = kind_of(raw.read(START_BYTES))
+    if kind != PARQUET and raw.tell():
+        raise FileError(f"{name}: expected a Parquet file, was {kind}")
+    raw.seek(0)
 
 
 def _parquet_pieces(place: Place, layout: Layout, n_rows: int) -> Iterator[Piece]:
@@ -250,7 +275,7 @@ def _parquet_pieces(place: Place, layout: Layout, n_rows: int) -> Iterator[Piece
             if named is not None and not pa.types.is_dictionary(named.type):
                 named = named.dictionary_encode()
             times = batch.column(layout.columns["t"])
-            yield Piece(Rows(place.name, columns, line), times, named, place.n_bytes * done // total)
+            yield Piece(Rows(place.name, columns, line, most=LISTED), times, named, place.n_bytes * done // total)
 
 
 def _next(name: str, batches: Iterator[pa.RecordBatch], row: int) -> pa.RecordBatch | None:

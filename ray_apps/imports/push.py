@@ -83,13 +83,16 @@ class Push:
     Parameters
     ----------
     url, token
-        Base address of the system, and what lets a writer in; no url: check the lines as it would, and send nothing.
+        Base address of the system, and what lets a writer in; no url: check the lines as a live feed would, and send
+        nothing.
     told
         Whose feed takes them; symbol and length of lines that do not say.
     say
         Gets each refusal.
     patience_s
         How long one batch is offered to a system that is busy or does not answer.
+    clock
+        Gives the time of a live feed, UTC ns, where lines are only checked.
     """
 
     def __init__(
@@ -99,12 +102,14 @@ class Push:
         told: Told,
         say: Callable[[Refusal], None],
         patience_s: float = PATIENCE_S,
+        clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self.sent = Sent()
         self._url = url
         self._told = told
         self._say = say
         self._patience_s = patience_s
+        self._clock = clock
         self._headers = {"Content-Type": "application/json", "User-Agent": "tapewatch"}
         if token is not None:
             self._headers["Authorization"] = f"Bearer {token}"
@@ -165,7 +170,7 @@ class Push:
         numbers = [number for number, _ in bars]
         body = msgspec.json.encode({"asset_class": self._told.asset_class.value, "bars": [bar for _, bar in bars]})
         if self._url is None:
-            accepted, refused = check(body, 0, Limits())
+            accepted, refused = check(body, self._clock(), Limits())
             self._count(accepted, [Refusal(numbers[r.index], r.reason, r.message) for r in refused])
             return
         deadline = time.monotonic() + self._patience_s

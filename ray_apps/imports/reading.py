@@ -37,7 +37,7 @@ class Tally:
     n_repeats
         Rows that repeat another one exactly.
     refused
-        Rows that could not be used, by reason; `messages` names the first few by their lines.
+        Rows that could not be used, by reason; `messages` names the first `listed` by their lines.
     first_ns, last_ns
         Starts of the oldest and newest bar.
     n_bytes
@@ -49,6 +49,7 @@ class Tally:
     """
 
     place: Place
+    listed: int = MESSAGES_KEPT
     bar_s: int = 0
     symbols: set[str] = field(default_factory=set)
     new: int = 0
@@ -106,7 +107,7 @@ def parts(recipe: Recipe, told: Told, limits: Limits, tally: Tally) -> Generator
             grid.check(bars, line)
         finally:
             tally.refused.update(bars.rows.refused)
-            tally.messages += bars.rows.messages[: MESSAGES_KEPT - len(tally.messages)]
+            tally.messages += bars.rows.messages[: tally.listed - len(tally.messages)]
             tally.n_repeats += bars.n_repeats
         if not len(bars):
             tally.n_bytes = piece.n_bytes

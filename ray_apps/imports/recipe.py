@@ -9,7 +9,7 @@ import pyarrow as pa
 from ray_apps.imports.errors import QuestionError
 from ray_apps.imports.layout import Layout, layout_of
 from ray_apps.imports.lengths import FEW_STEPS, SURE_STEPS, Length, length_of
-from ray_apps.imports.pieces import Piece, names_of, pieces
+from ray_apps.imports.pieces import Piece, heading_of, pieces
 from ray_apps.imports.place import Place
 from ray_apps.imports.sift import Bars, Limits, Sift
 from ray_apps.imports.spelling import named_after
@@ -59,7 +59,9 @@ def understand(place: Place, told: Told, limits: Limits) -> Recipe:
     FileError
         When it cannot be read at all.
     """
-    layout = layout_of(place.name, names_of(place), told.columns, told.asset_class)
+    heading = heading_of(place)
+    layout = layout_of(place.name, heading.names, told.columns, told.asset_class)
+    layout = replace(layout, separator=heading.separator)
     symbol = _symbol(place, layout, told)
     piece = next(pieces(place, layout, SAMPLE_PART), None)
     if piece is None:

@@ -13,7 +13,7 @@ from ray_apps.imports.pieces import Piece
 from ray_apps.imports.spelling import ours
 from ray_apps.imports.times import UNREADABLE, Clock, said_ms, texts_of, to_ms
 from ray_apps.imports.told import Told
-from ray_apps.store.sieve import MESSAGES_KEPT, Rows, refuse_bad_values, refuse_missing
+from ray_apps.store.sieve import Rows, refuse_bad_values, refuse_missing
 
 FUTURE_MS = 5_000
 """By so much may another clock be ahead, as in the feed."""
@@ -150,7 +150,7 @@ def _count(rows: Rows, bad: Bool, reason: str, expected: str, column: pa.Array) 
     if not bad.any():
         return
     rows.refused[reason] += int(bad.sum())
-    at = np.flatnonzero(bad)[:MESSAGES_KEPT].tolist()
+    at = np.flatnonzero(bad)[: rows.room].tolist()
     for i, text in zip(at, texts_of(column, at), strict=True):
         rows.say(int(rows.line[i]), expected, text)
 

@@ -12,8 +12,8 @@ from typing import TypeVar
 from ray_apps.ingest.backoff import patiently
 from ray_apps.ingest.gather import Gather
 from ray_apps.ingest.history import ONE_SYMBOLS, History, Page
-from ray_apps.ingest.verdict import VendorAwayError
-from ray_apps.store import backfills
+from ray_apps.ingest.verdict import NotInPlanError, VendorAwayError
+from ray_apps.store import backfills, series
 from ray_apps.store.backfills import Span
 from ray_apps.store.claims import Claims
 from ray_apps.store.connect import Pool
@@ -43,6 +43,8 @@ class Tally:
         Time that was missing, and how much of it has been answered for; None until that is known.
     failure
         Why it is not complete; "" where it is, or may still be.
+    is_unknown
+        Whether it failed because neither the vendor nor the store knows such a name.
     """
 
     symbol: str
@@ -55,6 +57,7 @@ class Tally:
     todo_ns: int | None = None
     done_ns: int = 0
     failure: str = ""
+    is_unknown: bool = False
     is_over: bool = False
 
     @property
@@ -70,12 +73,22 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is to be brought: windows of some series that start in a span; before `settled_ns` they are final."""
+    """What is to be brought: windows of some series that start in a span; before `settled_ns` they are final.
+
+    Attributes
+    ----------
+    is_again
+        Whether what is known complete is asked for, too: bars that the vendor changed since become revisions.
+    is_listed
+        Whether the symbols are the vendor's own list, in which none is unknown.
+    """
 
     symbols: Sequence[str]
     bar_s: int
     span: Span
     settled_ns: int
+    is_again: bool = False
+    is_listed: bool = False
 
 
 class Backfill:
@@ -95,12 +108,12 @@ class Backfill:
         self.started_s = time.monotonic()
         plan = history.plan
         self._history = history
-        self._class = plan.asset_class
+        self.asset_class = plan.asset_class
         self._patience_s = plan.patience_s
         self._rng = random.Random()  # noqa: S311 (spreads waits)
         self._pool = Pool(plan.dsn, "backfill", size=2)
-        self._claims = Claims(plan.dsn, str(self._class))
-        self._writer = HistoryWriter(plan.dsn, self._class)
+        self._claims = Claims(plan.dsn, str(self.asset_class))
+        self._writer = HistoryWriter(plan.dsn, self.asset_class)
         self._gather = Gather(self._writer, order.settled_ns, plan.patience_s)
         self._todo = deque(self.tallies)
         self._n_away = 0
@@ -109,6 +122,11 @@ class Backfill:
     def n_bars(self) -> int:
         """Bars that came."""
         return sum(t.n_bars for t in self.tallies)
+
+    @property
+    def calls_per_minute(self) -> int | None:
+        """The plan's limit, None where there is none."""
+        return self._history.calls.rate.calls_per_minute
 
     @property
     def share(self) -> float:
@@ -140,7 +158,7 @@ class Backfill:
         waited_s = 0.0
         while self._todo:
             tally = self._todo.popleft()
-            name = f"{self._class}:{tally.symbol}:{self.order.bar_s}"
+            name = f"{self.asset_class}:{tally.symbol}:{self.order.bar_s}"
             if await self._patiently(partial(self._claims.take, name)):
                 await self._bring(tally)
                 await self._patiently(partial(self._claims.give_back, name))
@@ -159,12 +177,27 @@ class Backfill:
             for span in missing:
                 await self._span(tally, span)
             self._n_away = 0
+            if not (tally.n_bars or tally.errors or self.order.is_listed) and not await self._knows(tally.symbol):
+                tally.failure, tally.is_unknown = "expected a symbol the vendor lists, was unknown", True
         except ONE_SYMBOLS as e:
             tally.failure = str(e)
             self._n_away = self._n_away + 1 if isinstance(e, VendorAwayError) else 0
             if self._n_away >= AWAY_SYMBOLS:
                 raise
         tally.is_over = True
+
+    async def _knows(self, symbol: str) -> bool:
+        """Say whether there is such a name, or nobody can tell."""
+        if await self._patiently(partial(self._is_stored, symbol)):
+            return True
+        try:
+            return await self._history.knows(symbol)
+        except (*ONE_SYMBOLS, NotInPlanError):
+            return True
+
+    async def _is_stored(self, symbol: str) -> bool:
+        async with self._pool.connection() as conn:
+            return symbol in await series.symbols(conn, self.asset_class)
 
     async def _span(self, tally: Tally, span: Span) -> None:
         """Ask for the next page while the last one is stored."""
@@ -195,8 +228,10 @@ class Backfill:
             tally.last_ns = last if tally.last_ns is None else max(tally.last_ns, last)
 
     async def _missing(self, symbol: str) -> list[Span]:
+        if self.order.is_again:
+            return [self.order.span]
         async with self._pool.connection() as conn:
-            return await backfills.missing(conn, self._class, symbol, self.order.bar_s, self.order.span)
+            return await backfills.missing(conn, self.asset_class, symbol, self.order.bar_s, self.order.span)
 
     async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
         return await patiently(work, self._patience_s, self._rng)

@@ -15,9 +15,9 @@ from features.market.errors import DataError
 from features.market.symbols import from_rest
 from features.market.types import NS_PER_S, AssetClass
 from ray_apps.ingest.calls import Calls, Question, Reply
-from ray_apps.ingest.pages import grid_s, question
+from ray_apps.ingest.pages import details, grid_s, question
 from ray_apps.ingest.plan import HistoryPlan
-from ray_apps.ingest.verdict import CallRefusedError, HistoryError, OutsidePlanError, VendorAwayError
+from ray_apps.ingest.verdict import CallRefusedError, HistoryError, NotThereError, OutsidePlanError, VendorAwayError
 from ray_apps.store.backfills import Span
 
 NAMES_A_PAGE = 1_000
@@ -157,6 +157,20 @@ class History:
             if page.next_url is None or not page.results:
                 return
             after = page.results[-1].ticker
+
+    async def knows(self, symbol: str) -> bool:
+        """Say whether the vendor lists a symbol today; one call.
+
+        Raises
+        ------
+        HistoryError
+            When it does not say.
+        """
+        try:
+            await self.calls.ask(details(self.plan.asset_class, symbol))
+        except NotThereError:
+            return False
+        return True
 
     async def close(self) -> None:
         """Make no more calls."""

@@ -2,18 +2,21 @@
 
 import asyncio
 import logging
+import random
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from features.market.calendar import DAY_S
 from features.market.types import NS_PER_S, AssetClass, Hole
+from ray_apps.ingest.backoff import patiently
 from ray_apps.ingest.events import Flush
 from ray_apps.ingest.fill import Filler, Filling
 from ray_apps.ingest.watch import MarketWatch
 from ray_apps.store.connect import Pool
 from ray_apps.store.errors import StoreUnavailableError
-from ray_apps.store.feeds import fill_gap
+from ray_apps.store.feeds import fill_gap, holes_since
 
 LOG = logging.getLogger(__name__)
 
@@ -24,13 +27,17 @@ TRIES = 8
 MOST_OPEN = 16
 """Holes remembered; the oldest go."""
 UNGIVEN = ", not all given"
+RECALLED_NS = DAY_S * NS_PER_S
+"""So far back a start looks for holes that were still open when the system ended, on the feed's clock."""
+PATIENCE_S = 60.0
 
 
 @dataclass(slots=True)
 class _Open:
-    """A hole of which something is missing."""
+    """A hole of which something is missing, and the reason it is recorded by."""
 
     hole: Hole
+    reason: str
     due_s: float
     tries: int = 1
 
@@ -65,23 +72,31 @@ class Mending:
         if filling.missing:
             LOG.warning("hole not filled: %s", filling.missing)
             told.append(replace(hole, cause=hole.cause + UNGIVEN, blind_s=0.0))
-            self._open.append(_Open(hole, _now_s() + AGAIN_S))
+            self._open.append(_Open(hole, hole.cause + UNGIVEN, _now_s() + AGAIN_S))
         return told
 
     async def again(self, watch: MarketWatch) -> None:
-        """Ask once more for what was not given, until cancelled; what comes is late, and the hole no longer one."""
+        """Ask once more for what was not given, until cancelled; what comes is late, and the hole no longer one.
+
+        First what an earlier run could not fill is remembered.
+        """
+        with suppress(StoreUnavailableError):
+            await self._recall(watch)
         while True:
             await asyncio.sleep(1.0)
-            found = min(self._open, key=lambda o: o.due_s, default=None)
+            # before a window after it was closed its bars would not be late
+            closed_to = watch.stream.minute.closed_to
+            found = min((o for o in self._open if o.hole.to_ns < closed_to), key=lambda o: o.due_s, default=None)
             if self._filler is None or found is None or found.due_s > _now_s():
                 continue
             self._open.remove(found)
             filling = await self._fill(self._filler, found.hole, watch)
             await watch.deliver([Flush((batch,)) for batch in filling.batches])
             if not filling.missing:
-                await self._record(found.hole, filling.n_bars)
+                await self._record(found, filling.n_bars)
             elif found.tries < TRIES:
-                self._open.append(_Open(found.hole, _now_s() + AGAIN_S * 2**found.tries, found.tries + 1))
+                due_s = _now_s() + AGAIN_S * 2**found.tries
+                self._open.append(replace(found, due_s=due_s, tries=found.tries + 1))
 
     async def close(self) -> None:
         """Ask no more."""
@@ -96,11 +111,27 @@ class Mending:
         self._say(filling.missing)
         return filling
 
-    async def _record(self, hole: Hole, n_bars: int) -> None:
+    async def _recall(self, watch: MarketWatch) -> None:
+        """Remember the holes of the last day that are recorded as open, the newest where they are many."""
+        if self._filler is None:
+            return
+        since_ns = max(0, watch.stream.newest_end_ns - RECALLED_NS)
+
+        async def stored() -> list[Hole]:
+            async with self._pool.connection() as conn:
+                return await holes_since(conn, self._asset_class, since_ns)
+
+        known = {(o.reason, o.hole.from_ns, o.hole.to_ns) for o in self._open}
+        for hole in reversed(await patiently(stored, PATIENCE_S, random.Random())):  # noqa: S311 (spreads waits)
+            if (hole.cause, hole.from_ns, hole.to_ns) not in known and len(self._open) < MOST_OPEN:
+                cause = hole.cause.removesuffix(UNGIVEN)
+                self._open.appendleft(_Open(replace(hole, cause=cause), hole.cause, _now_s() + AGAIN_S))
+
+    async def _record(self, found: _Open, n_bars: int) -> None:
         with suppress(StoreUnavailableError):
             async with self._pool.connection() as conn:
-                reason = hole.cause + UNGIVEN
-                await fill_gap(conn, self._asset_class.value, hole.from_ns, hole.to_ns, reason, n_bars)
+                hole = found.hole
+                await fill_gap(conn, self._asset_class.value, hole.from_ns, hole.to_ns, found.reason, n_bars)
 
 
 def _now_s() -> float:

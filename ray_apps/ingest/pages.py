@@ -1,4 +1,4 @@
-"""Ask for one page of a series' past: the vendor's two ways of spelling the question, and one answer."""
+"""Ask for one page of a series' past, or whose it is: the vendor's ways of spelling the question, and one answer."""
 
 from functools import partial
 from urllib.parse import quote
@@ -10,6 +10,7 @@ from features.market.errors import DataError
 from features.market.polygon import Aggs, parse_aggs
 from features.market.symbols import to_rest
 from features.market.types import NS_PER_MS, AssetClass
+from ray_apps.ingest import verdict
 from ray_apps.ingest.calls import Question, Reply
 from ray_apps.ingest.verdict import CallRefusedError
 from ray_apps.store.backfills import Span
@@ -46,13 +47,38 @@ def question(asset_class: AssetClass, symbol: str, bar_s: int, span: Span) -> Qu
     """
     if bar_s not in BAR_LENGTHS:
         raise CallRefusedError(f"expected bars of {', '.join(map(str, BAR_LENGTHS))} s, was {bar_s} s")
-    try:
-        ticker = quote(to_rest(asset_class, symbol), safe=":")
-    except DataError as e:
-        raise CallRefusedError(str(e)) from e
+    ticker = _ticker(asset_class, symbol)
     if asset_class is AssetClass.FUTURES:
         return Question(partial(_call_futures, ticker, bar_s, span), partial(_read_futures, bar_s))
     return Question(partial(_call, ticker, bar_s, span), partial(_read, asset_class, symbol, bar_s))
+
+
+def details(asset_class: AssetClass, symbol: str) -> Question[str]:
+    """Ask what the vendor's reference says of a symbol; the answer is its status word.
+
+    Raises
+    ------
+    CallRefusedError
+        Where the vendor has no such name.
+    """
+    return Question(partial(_call_details, asset_class, _ticker(asset_class, symbol)), verdict.status)
+
+
+def _ticker(asset_class: AssetClass, symbol: str) -> str:
+    try:
+        return quote(to_rest(asset_class, symbol), safe=":")
+    except DataError as e:
+        raise CallRefusedError(str(e)) from e
+
+
+def _call_details(asset_class: AssetClass, ticker: str, rest: RESTClient) -> Reply:
+    if asset_class is AssetClass.FUTURES:
+        answer: Reply = rest._get(f"/futures/v1/contracts/{ticker}", raw=True)
+    elif asset_class is AssetClass.OPTIONS:
+        answer = rest.get_options_contract(ticker, raw=True)
+    else:
+        answer = rest.get_ticker_details(ticker, raw=True)
+    return answer
 
 
 def _call(ticker: str, bar_s: int, span: Span, rest: RESTClient) -> Reply:

@@ -42,6 +42,10 @@ class CallRefusedError(HistoryError):
     """The vendor does not take this call: what was asked for does not exist."""
 
 
+class NotThereError(CallRefusedError):
+    """The vendor has nothing of this name."""
+
+
 class VendorAwayError(HistoryError):
     """No usable answer came, however often it was asked: try again later."""
 
@@ -122,4 +126,5 @@ def refusal(code: int, said: str) -> HistoryError | None:
         return OutsidePlanError(f"expected a time the plan includes, was refused: {was}")
     if code == 403:
         return NotInPlanError(f"expected a market the plan includes, was refused: {was}")
-    return CallRefusedError(f"expected a call the vendor takes, was refused: {was}")
+    kind = NotThereError if code == 404 else CallRefusedError
+    return kind(f"expected a call the vendor takes, was refused: {was}")

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from features.market.types import NS_PER_S, AssetClass
 from ray_apps.errors import UsageError
 from ray_apps.ingest.allowed import DAY_NS, Allowed, day_start
-from ray_apps.store.backfills import Span
 from ray_apps.store.partitions import MOST_DAYS, first_kept_day
 
 _DAY_S = 86_400
@@ -75,32 +74,16 @@ def since(asked: Asked, kept: Kept, to_ns: int) -> int:
         if kept.days > MOST_DAYS:
             why, mend = f"the store holds {MOST_DAYS} days", ""
         raise UsageError(f"--from: expected {said(first)} or later, for {why}, was {said(from_ns)}{mend}")
+    if from_ns >= to_ns and asked.from_ns is None:
+        raise too_early(from_ns, to_ns, "the oldest the store keeps")
     if from_ns >= to_ns:
         raise UsageError(f"--from: expected before {said(to_ns)}, the end of what can be had, was {said(from_ns)}")
     return from_ns
 
 
-def n_calls(span: Span, base_s: int, page_bars: int) -> int:
-    """Give the calls a span takes at most where a bar comes in every window.
-
-    >>> n_calls(Span(0, 30 * DAY_NS), 60, 50_000), n_calls(Span(0, 365 * DAY_NS), 60, 50_000)
-    (1, 11)
-    """
-    return max(1, -(-(span.to_ns - span.from_ns) // (base_s * NS_PER_S * page_bars)))
-
-
-def n_bars(asset_class: AssetClass, span: Span, bar_s: int) -> int:
-    """Give the bars a span can hold at most: a market with hours is open on five days of seven, stocks 16 h of them.
-
-    >>> n_bars(AssetClass.CRYPTO, Span(0, DAY_NS), 60), n_bars(AssetClass.STOCKS, Span(0, 7 * DAY_NS), 60)
-    (1440, 4800)
-    """
-    share = 1.0
-    if asset_class is not AssetClass.CRYPTO:
-        share = 5 / 7
-    if bar_s < _DAY_S and asset_class not in (AssetClass.CRYPTO, AssetClass.FOREX, AssetClass.FUTURES):
-        share *= 16 / 24
-    return round((span.to_ns - span.from_ns) * share / (bar_s * NS_PER_S))
+def too_early(from_ns: int, to_ns: int, why: str) -> UsageError:
+    """Give the error of an end before the beginning that nobody asked for."""
+    return UsageError(f"--to: expected after {said(from_ns)}, {why}, was {said(to_ns)}")
 
 
 def said(ns: int) -> str:

@@ -15,10 +15,15 @@ MINUTE_NS = 60 * NS_PER_S
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where the clock starts, UTC ns; `first_ns` is the oldest stored bar, or the first start."""
+    """Where the clock starts, UTC ns; `first_ns` is the oldest stored bar, or the first start.
+
+    `burst_ns` is the minute after the one the first start was in, where a first run shows its anomaly: history is then
+    the same in every run. None where what is stored does not begin with a first start.
+    """
 
     ns: int
     first_ns: int
+    burst_ns: int | None
     is_first: bool
 
     @property
@@ -27,9 +32,9 @@ class Start:
         return _iso(self.ns)
 
     @property
-    def burst_iso(self) -> str:
-        """The minute after the one the clock starts in: where a first run shows its anomaly."""
-        return _iso((self.ns // MINUTE_NS + 1) * MINUTE_NS)
+    def burst_iso(self) -> str | None:
+        """The minute of the anomaly as ISO 8601."""
+        return None if self.burst_ns is None else _iso(self.burst_ns)
 
 
 async def start_of(dsn: str, today: date | None = None) -> Start:
@@ -38,12 +43,22 @@ async def start_of(dsn: str, today: date | None = None) -> Start:
     try:
         newest = await newest_ts(conn)
         oldest = await fetch(conn, "SELECT min(ts) FROM bars") if newest is not None else []
+        closed = await fetch(conn, "SELECT min(ts_end) FROM contexts")
     finally:
         await conn.close()
     if newest is not None:
-        return Start(newest + MINUTE_NS, int(oldest[0][0]), False)
+        return Start(newest + MINUTE_NS, int(oldest[0][0]), _burst(closed[0][0]), False)
     first = last_session(today or datetime.now(UTC).date())
-    return Start(first, first, True)
+    return Start(first, first, (first // MINUTE_NS + 1) * MINUTE_NS, True)
+
+
+def _burst(closed_ns: int | None) -> int | None:
+    """Give the end of the oldest window that was watched, where that is the minute of a first start."""
+    if closed_ns is None:
+        return None
+    day = datetime.fromtimestamp(closed_ns / NS_PER_S, NEW_YORK).date()
+    first = last_session(day + timedelta(days=1))
+    return closed_ns if closed_ns == (first // MINUTE_NS + 1) * MINUTE_NS else None
 
 
 def last_session(today: date) -> int:

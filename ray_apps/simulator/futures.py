@@ -13,7 +13,7 @@ from ray_apps.simulator import aggs
 from ray_apps.simulator import futures_rows as rows_of
 from ray_apps.simulator.clock import clamp
 from ray_apps.simulator.gate import NO_TICKER, NOT_ENTITLED, NOT_THIS_TIME, error, reply
-from ray_apps.simulator.lists import Listing, Row, cursor, limit_of, options_of, page
+from ray_apps.simulator.lists import Listing, Row, cursor, limit_of, options_of, page, range_of
 from ray_apps.simulator.seen import see
 from ray_apps.simulator.sources import DAY_NS, Source
 from ray_apps.simulator.ticks import Ticks
@@ -186,16 +186,7 @@ class Futures:
 def _query(options: dict[str, str], source: Source, row: int, known_ns: int) -> aggs.Query:
     """Read which windows are asked for; newest first unless told."""
     multiplier, timespan = _resolution(options.get("resolution", "1session"))
-    start, end = None, known_ns
-    for how in ("", ".gte", ".gt", ".lte", ".lt"):
-        text = options.get(f"window_start{how}")
-        if text is None:
-            continue
-        first, last = _time(text, source)
-        if how in ("", ".gte", ".gt"):
-            start = last + 1 if how == ".gt" else first
-        if how in ("", ".lte", ".lt"):
-            end = min(end, first - 1 if how == ".lt" else last)
+    start, end = range_of(options, "window_start", known_ns, lambda text: _time(text, source))
     if start is None:
         start = end - _UNBOUNDED_DAYS.get(timespan, _UNBOUNDED_LONG_DAYS) * DAY_NS
     is_ascending = options.get("sort", "").endswith(".asc")

@@ -57,6 +57,29 @@ def limit_of(options: dict[str, str], usual: int, most: int) -> int:
     return int(text)
 
 
+def range_of(
+    options: dict[str, str], name: str, known_ns: int, read: Callable[[str], tuple[int, int]]
+) -> tuple[int | None, int]:
+    """Give the first and the last ns that options of a time ask for, None where there is no first.
+
+    `read` gives the first and the last ns a text names; what lies beyond `known_ns` is not known yet.
+
+    >>> range_of({"t.gt": "5", "t.lte": "9"}, "t", 7, lambda text: (int(text), int(text)))
+    (6, 7)
+    """
+    start, end = None, known_ns
+    for how in ("", ".gte", ".gt", ".lte", ".lt"):
+        text = options.get(f"{name}{how}")
+        if text is None:
+            continue
+        first, last = read(text)
+        if how in ("", ".gte", ".gt"):
+            start = last + 1 if how == ".gt" else first
+        if how in ("", ".lte", ".lt"):
+            end = min(end, first - 1 if how == ".lt" else last)
+    return start, end
+
+
 def chosen(rows: Iterable[Row], options: dict[str, str]) -> list[Row]:
     """Give the rows the options choose.
 

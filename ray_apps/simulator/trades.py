@@ -15,7 +15,7 @@ from ray_apps.simulator import aggs
 from ray_apps.simulator.catalogue import TRF_EXCHANGE
 from ray_apps.simulator.clock import clamp
 from ray_apps.simulator.gate import NO_TICKER, NOT_ENTITLED, NOT_THIS_TIME, error, reply
-from ray_apps.simulator.lists import Row, cursor, limit_of, options_of
+from ray_apps.simulator.lists import Row, cursor, limit_of, options_of, range_of
 from ray_apps.simulator.plans import Plan
 from ray_apps.simulator.sources import DAY_NS, Source
 from ray_apps.simulator.ticks import Ticks, join, ticks_of
@@ -142,16 +142,7 @@ async def last_tick(source: Source, row: int, known_ns: int) -> Ticks | None:
 
 def span_of(options: dict[str, str], source: Source, known_ns: int) -> Span:
     """Read which ticks are asked for: times as ns or dates; without a beginning, of a week."""
-    start, end = None, known_ns
-    for how in ("", ".gte", ".gt", ".lte", ".lt"):
-        text = options.get(f"timestamp{how}")
-        if text is None:
-            continue
-        first, last = _time(text, source)
-        if how in ("", ".gte", ".gt"):
-            start = last + 1 if how == ".gt" else first
-        if how in ("", ".lte", ".lt"):
-            end = min(end, first - 1 if how == ".lt" else last)
+    start, end = range_of(options, "timestamp", known_ns, lambda text: _time(text, source))
     marker = re.fullmatch(r"(\d+)-(\d+)", options.get("page_marker", ""))
     return Span(
         end - _UNBOUNDED_DAYS * DAY_NS if start is None else start,

@@ -2,14 +2,17 @@
 
 A segment is a file of chunks behind a magic line. A chunk is `length:u32, crc32:u32` (little-endian) and so many bytes
 of one zstd stream that is flushed after each chunk: what was written before a crash can be read, a torn tail cannot
-and is dropped. The records are MessagePack arrays, the first of them the segment's `Head`.
+and is dropped. Anything else that is not as it was written is damage. The records are MessagePack arrays, the first
+of them the segment's `Head`.
 """
 
+import errno
 import io
+import os
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -186,8 +189,14 @@ class SegmentWriter:
             return
         packed = self._zstd.compress(bytes(self._waiting)) + self._zstd.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
         self._waiting.clear()
-        self._file.write(CHUNK.pack(len(packed), zlib.crc32(packed)) + packed)
-        self.size += CHUNK.size + len(packed)
+        chunk = CHUNK.pack(len(packed), zlib.crc32(packed)) + packed
+        try:
+            if self._file.write(chunk) != len(chunk):  # a disk that fills up takes a part and does not say so
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            self._file.truncate(self.size)  # half a chunk is only left by a process that died
+            raise
+        self.size += len(chunk)
 
     def close(self) -> None:
         """Write what waits and close the file."""
@@ -237,7 +246,8 @@ class SegmentReader:
     Raises
     ------
     RecordingError
-        When the file is none of ours, or its head is damaged: there is nothing to start from.
+        When the file is none of ours, or its head is not whole: there is nothing to start from. While the records are
+        read, when the file is damaged: with whole chunks behind what is none, or bytes that no writer left.
     """
 
     def __init__(self, path: Path) -> None:
@@ -278,17 +288,38 @@ class SegmentReader:
             with self.path.open("rb") as f:
                 if f.read(len(MAGIC)) != MAGIC:
                     raise RecordingError(f"{self.path.name}: expected {MAGIC[:-1].decode()!r}, was another file")
+                at = f.tell()
                 while header := f.read(CHUNK.size):
-                    size, crc = CHUNK.unpack(header) if len(header) == CHUNK.size else (MOST_CHUNK + 1, 0)
+                    size, crc = CHUNK.unpack(header) if len(header) == CHUNK.size else (0, 0)
                     packed = f.read(min(size, MOST_CHUNK))
-                    if len(packed) != size or zlib.crc32(packed) != crc:
-                        self.torn = f"a torn tail after {f.tell() - len(packed) - len(header)} bytes"
+                    is_short = len(packed) < size
+                    if is_short or len(header) < CHUNK.size or zlib.crc32(packed) != crc:
+                        if f.read(1) or (is_short and not _may_be_torn(packed, size, crc, unpacker.decompress)):
+                            raise RecordingError(f"{self.path.name}: expected a whole chunk at byte {at}, was damaged")
+                        self.torn = f"a torn tail after {at} bytes"
                         return
                     yield unpacker.decompress(packed)
+                    at = f.tell()
         except OSError as e:
             raise RecordingError(f"{self.path.name}: expected a readable file, was {e.strerror}") from e
         except zstandard.ZstdError as e:
-            raise RecordingError(f"{self.path.name}: expected zstd data, was: {e}") from e
+            raise RecordingError(f"{self.path.name}: expected zstd data at byte {at}, was: {e}") from e
+
+
+def _may_be_torn(packed: bytes, size: int, crc: int, unpack_some: Callable[[bytes], bytes]) -> bool:
+    """Say whether the last bytes of a file are the first of a chunk that says to be longer, or its length is false."""
+    if size > MOST_CHUNK:
+        return False
+    try:
+        unpack_some(packed)
+    except zstandard.ZstdError:  # another chunk begins in the middle of it
+        return False
+    so_far = 0
+    for k in range(len(packed)):
+        so_far = zlib.crc32(packed[k : k + 1], so_far)
+        if so_far == crc:
+            return False
+    return True
 
 
 def _kind(path: Path) -> str:

@@ -94,6 +94,11 @@ async def load(conn: Conn, asset_class: AssetClass, first: int = 0) -> list[Seri
     return [Series(asset_class, symbol, bar_s) for _, symbol, bar_s in rows]
 
 
+async def symbols(conn: Conn, asset_class: AssetClass) -> list[str]:
+    """Give the symbols of a class that have a series of any length, in the order they came."""
+    return list(dict.fromkeys(s.symbol for s in await load(conn, asset_class)))
+
+
 async def newest_end(conn: Conn, asset_class: AssetClass) -> int:
     """Give the end of the newest stored bar of a class, UTC ns; 0 where there is none."""
     first = series_id(asset_class, 0)

@@ -36,6 +36,8 @@ class Rows:
         Rows dropped, by reason; `messages` names the first few.
     faults
         Start, ms, and index into FAULT_REASONS of rows dropped for prices that cannot be true.
+    most
+        How many messages are kept.
     """
 
     name: str
@@ -44,6 +46,12 @@ class Rows:
     refused: Counter[str] = field(default_factory=Counter)
     messages: list[str] = field(default_factory=list)
     faults: list[tuple[float, int]] = field(default_factory=list)
+    most: int = MESSAGES_KEPT
+
+    @property
+    def room(self) -> int:
+        """How many messages are still kept."""
+        return max(0, self.most - len(self.messages))
 
     def refuse(
         self, bad: Bool, reason: str, expected: str, column: str, write: Callable[[float], str] = plainly
@@ -54,13 +62,13 @@ class Rows:
         self.refused[reason] += int(bad.sum())
         if reason in FAULT_REASONS:
             self.faults += [(t, FAULT_REASONS.index(reason)) for t in self.columns["t"][bad].tolist()]
-        for i in np.flatnonzero(bad)[:MESSAGES_KEPT]:
+        for i in np.flatnonzero(bad)[: self.room]:
             self.say(int(self.line[i]), expected, write(self.columns[column][i]))
         self.keep(~bad)
 
     def say(self, line: int, expected: str, was: str) -> None:
         """Keep a message about a line, if there are not enough."""
-        if len(self.messages) < MESSAGES_KEPT:
+        if self.room:
             self.messages.append(f"{self.name}:{line}: expected {expected}, was {one_line(was)}")
 
     def keep(self, rows: Bool | I64) -> None:
@@ -89,11 +97,13 @@ def refuse_bad_values(rows: Rows) -> None:
             rows.refuse((amount < 0) | np.isinf(amount), "bad_volume", f"{name} of 0 or more", name)
 
 
-def whole_lines(rows: Rows, lines: Iterable[str], first: int, n_fields: int) -> Iterator[tuple[int, list[str]]]:
+def whole_lines(
+    rows: Rows, lines: Iterable[str], first: int, n_fields: int, separator: str = ","
+) -> Iterator[tuple[int, list[str]]]:
     """Give the fields of CSV lines with their numbers from `first` on; count those that have too few or too many."""
     for line, text in enumerate(lines, first):
         try:  # a line at a time: an open quote spoils one line, not the rest of the file
-            fields = next(csv.reader([text.rstrip("\r")]), [])
+            fields = next(csv.reader([text.rstrip("\r")], delimiter=separator), [])
         except csv.Error as e:
             rows.refused["malformed"] += 1
             rows.say(line, "a line of values", str(e))

@@ -45,6 +45,16 @@ async def extent(conn: Conn, asset_class: AssetClass, slots: I32, bar_s: int) ->
     return None if oldest is None or newest is None else Span(oldest, newest + bar_s * NS_PER_S)
 
 
+async def was_called(conn: Conn, asset_class: AssetClass, span: Span) -> bool:
+    """Say whether a live system called anomalies of the class in a span."""
+    rows = await fetch(
+        conn,
+        "SELECT EXISTS (SELECT FROM anomalies WHERE asset_class = %s AND ts >= %s AND ts < %s)",
+        (asset_class.value, Ns(span.from_ns), Ns(span.to_ns)),
+    )
+    return bool(rows[0][0])
+
+
 async def _first(conn: Conn, aggregate: str, days: list[int], ids: list[int]) -> int | None:
     """Give the least or greatest start of the first of the days that has bars of the series."""
     for day in days:

@@ -174,6 +174,37 @@ def test_a_hole_history_could_not_give_is_asked_for_again(
     assert gaps == [("reconnect", True, True), ("reconnect, not all given", True, False)]
 
 
+def test_a_hole_that_was_open_when_the_system_ended_is_asked_for_again(
+    calm: str, blank_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hole is older than what any restart asks for."""
+    monkeypatch.setattr(mending, "AGAIN_S", 0.2)
+    migrate(blank_dsn)
+    still_open = "SELECT 1 FROM gaps WHERE NOT is_filled"
+
+    async def run() -> None:
+        async with simulator(CONFIG) as where:
+            ws, rest = str(where["ws"]), str(where["rest"])
+            past = history(rest, blank_dsn)
+            plan, shards = plans(STOCKS, ws, blank_dsn, tmp_path, warm=WARM, detection=LOUD, history=past, holder="one")
+            async with live(plan, shards) as first:
+                scene = Scene(first, rest)
+                await scene.closed(3)
+                await scene.post("faults", rest_error=400)
+                await scene.outage(240)
+                await eventually(lambda: query(blank_dsn, still_open), 30)
+                await scene.closed(32)
+                assert query(blank_dsn, still_open)
+            await scene.post("faults", rest_error=0)
+            plan, shards = plans(STOCKS, ws, blank_dsn, tmp_path, warm=WARM, detection=LOUD, history=past, holder="two")
+            async with live(plan, shards) as second:
+                await Scene(second, rest).closed(MINUTES)
+                await eventually(lambda: not query(blank_dsn, still_open), 30)
+
+    asyncio.run(run())
+    assert [b[:-1] for b in bars(blank_dsn)] == [b[:-1] for b in bars(calm)]
+
+
 @pytest.mark.parametrize("act", [short, five_minutes, again_while_filling, rest_failing])
 def test_after_the_fill_all_is_as_if_nothing_had_happened(calm: str, blank_dsn: str, tmp_path: Path, act: Act) -> None:
     migrate(blank_dsn)

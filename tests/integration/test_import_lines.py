@@ -128,7 +128,15 @@ def test_bars_of_a_pipe_are_on_the_live_path_while_it_is_open(blank_dsn: str, tm
 
 
 def test_an_interrupt_ends_a_pipe_that_stays_open(tmp_path: Path) -> None:
-    good = {"symbol": "BTC-USD", "t": 1_795_683_600_000, "o": 2, "h": 3, "l": 1, "c": 2, "v": 5}
+    good = {
+        "symbol": "BTC-USD",
+        "t": (time.time_ns() // 60_000_000_000 - 2) * 60_000,
+        "o": 2,
+        "h": 3,
+        "l": 1,
+        "c": 2,
+        "v": 5,
+    }
 
     async def main() -> tuple[int | None, bytes, bytes]:
         process = await importing("--dry-run", "--data-dir", str(tmp_path))

@@ -59,21 +59,43 @@ def test_a_first_run_a_second_one_and_what_they_say(play: Any, dsn: str) -> None
         code, out, err = await tapewatch(*asked, "--dry-run")
         assert (code, err) == (0, "")
         assert out.startswith(
-            "3 symbols from 2026-09-15 12:00 UTC to 2026-09-15 15:00 UTC: at most 540 bars in 3 calls"
+            "3 symbols from 2026-09-15 12:00 UTC to 2026-09-15 15:00 UTC: at most 540 bars in 8 calls, 2 of them to "
+            "see what there is (no limit), at most about 0:00:00"
         )
         assert query(dsn, "SELECT count(*) FROM bars") == [(0,)]
-        code, out, _ = await tapewatch(*asked)
-        assert code == 0
+        code, out, err = await tapewatch(*asked)
+        assert (code, err) == (1, "error: NOPE-USD: expected a symbol the vendor lists, was unknown\n")
         rows = {line.split()[0]: line.split() for line in out.splitlines()}
         assert rows["BTC-USD"][1:4] == ["180", "0", "0"]
         assert rows["BTC-USD"][4:8] == ["2026-09-15", "12:00", "2026-09-15", "14:59"]
-        assert " ".join(rows["NOPE-USD"]) == "NOPE-USD 0 0 0 - - no bars"
-        assert "3 symbols: 360 bars new, 0 revised, 0 the same; 5 calls" in out
+        assert " ".join(rows["NOPE-USD"]) == "NOPE-USD 0 0 0 - - unknown"
+        assert "3 symbols: 360 bars new, 0 revised, 0 the same; 6 calls" in out
         assert query(dsn, "SELECT symbol FROM series ORDER BY symbol") == [("BTC-USD",), ("ETH-USD",)]
         again = await tapewatch.record("--asset", "crypto", "--from", "3h")  # those stored before
         assert sorted((s["symbol"], s["new"], s["same"]) for s in again["symbols"]) == [
             ("BTC-USD", 0, 20), ("ETH-USD", 0, 20),
         ]  # fmt: skip
+        assert (again["code"], again["unknown"]) == (0, [])
+        mistaken = await tapewatch.record("--asset", "crypto", "--symbols", "NOPE-USD", "--from", "3h")
+        assert (mistaken["code"], mistaken["unknown"]) == (1, ["NOPE-USD"])  # though its span was answered for
+
+    play(test)
+
+
+def test_what_changed_at_the_vendor_is_revised_when_asked_for_again(play: Any, dsn: str) -> None:
+    async def test(tapewatch: Terminal) -> None:
+        asked = ("--asset", "crypto", "--symbols", "BTC-USD,ETH-USD", "--from", "3h")
+        assert (await tapewatch.record(*asked))["new"] == 360
+        query(dsn, "UPDATE bars SET close = low WHERE ts < '2026-09-15 12:05Z' AND close > low")  # as it was said then
+        assert (await tapewatch.record(*asked))["revised"] == 0
+        told = await tapewatch.record(*asked, "--again", "--dry-run")
+        assert (told["bars"], told["calls"]) == (360, 4)
+        code, out, _ = await tapewatch(*asked, "--again")
+        assert code == 0
+        assert "2 symbols: 0 bars new, 10 revised, 350 the same; 4 calls" in out
+        assert out.endswith("10 bars had changed at the vendor since they were stored\n")
+        assert query(dsn, "SELECT count(*) FROM bar_revisions") == [(10,)]
+        assert (await tapewatch.record(*asked, "--again"))["revised"] == 0
 
     play(test)
 
@@ -85,6 +107,11 @@ def test_all_symbols_and_all_that_is_kept(play: Any, dsn: str, monkeypatch: pyte
         code, out, err = await tapewatch("--asset", "crypto", "--all", "--bar", "1h")
         assert (code, err) == (0, "from 2026-09-14 00:00 UTC: the store keeps 2 days (retention_days)\n")
         assert "4 symbols: 156 bars new" in out
+        code, out, err = await tapewatch("--asset", "crypto", "--symbols", "BTC-USD", "--to", "3d")
+        assert (code, out) == (2, "")
+        assert err.startswith(
+            "error: --to: expected after 2026-09-14 00:00 UTC, the oldest the store keeps, was 2026-09"
+        )
         one = await tapewatch.record("--asset", "crypto", "--bar", "1d")  # the configured one; today is not over
         assert [(s["symbol"], s["new"], s["from"]) for s in one["symbols"]] == [("BTC-USD", 1, "2026-09-14 00:00 UTC")]
 
@@ -129,7 +156,7 @@ def test_a_key_that_is_refused_and_a_plan_that_ends_with_yesterday(play: Any) ->
         found = await tapewatch.record("--asset", "crypto", "--symbols", "BTC-USD", "--from", "2026-09-14T22:00")
         assert (found["code"], found["bars"], found["to"]) == (0, 120, "2026-09-15 00:00 UTC")
         told = await tapewatch.record("--asset", "stocks", "--symbols", "AAPL", "--from", "7d", "--dry-run")
-        assert (told["calls"], told["calls_per_minute"]) == (1, 5)
+        assert (told["calls"], told["probes"], told["calls_per_minute"]) == (4, 2, 5)
 
     play(basic, key="sim-basic", assets=(AssetClass.STOCKS, AssetClass.CRYPTO))
 

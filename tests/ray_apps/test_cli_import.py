@@ -1,7 +1,9 @@
 """`tapewatch import` as a person runs it: what it says, what it asks, what it refuses, how it ends."""
 
 import json
+import random
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -144,6 +146,21 @@ def of_unknown_symbols(path: Path) -> None:
     write_csv(path, "symbol," + PLAIN_HEADER, [("not a symbol", *row) for row in plain_rows(walk(1, T0, 50))])
 
 
+def test_refused_rows_are_listed_in_full_for_a_program(tapewatch: Tapewatch, tmp_path: Path) -> None:
+    rows = plain_rows(walk(1, T0, 3_000, missing=0))
+    bad = [(t, o, h, low, -1 if 500 <= k < 1_700 else c, *rest) for k, (t, o, h, low, c, *rest) in enumerate(rows)]
+    path = write_csv(tmp_path / "A.csv", PLAIN_HEADER, bad)
+    told = record(tapewatch(str(path), "--asset", "stocks", "--json"))
+    (file,) = told["files"]
+    assert (told["code"], file["refused"], file["messages_left_out"]) == (1, {"bad_price": 1_200}, 200)
+    assert len(file["messages"]) == len(set(file["messages"])) == 1_000
+    assert file["messages"][-1] == "A.csv:1501: expected a positive price in c, was -1"
+    code, _, err = tapewatch(str(path), "--asset", "stocks")
+    assert code == 1
+    assert err.splitlines()[5] == "error: A.csv: 1,195 more rows were refused: --json lists them"
+    assert len(err.splitlines()) == 7
+
+
 BAD: list[tuple[str, Callable[[Path], object], int, str]] = [
     ("A.csv", lambda path: path.write_text(""), 1, "A.csv: expected a line of column names, was an empty file"),
     ("A.csv", lambda path: path.write_text(PLAIN_HEADER + "\n"), 1, "A.csv: expected rows of bars, was a header alone"),
@@ -152,6 +169,14 @@ BAD: list[tuple[str, Callable[[Path], object], int, str]] = [
     ("A.parquet", torn_parquet, 1, "A.parquet: expected a whole Parquet file, was damaged or none"),
     ("A.csv.gz", torn_gz, 1, "expected more data, was broken off or damaged"),
     ("x.csv", mixed, 2, "x.csv: which length have the bars, 60 s or 300 s? It has both: --symbol NAME takes one"),
+    ("A.parquet", lambda path: path.write_text(PLAIN_HEADER), 1, "A.parquet: expected a Parquet file, was text"),
+    (
+        "A.csv",
+        lambda path: path.write_bytes(random.Random(1).randbytes(9_000)),
+        1,
+        "A.csv: expected UTF-8 text, was binary data",
+    ),
+    ("A.csv", lambda path: path.write_text(PLAIN_HEADER, "utf-16"), 1, "A.csv: expected UTF-8 text, was UTF-16 text"),
     ("A.csv", of_2099, 1, "future); first: 2: expected a window that is over by now"),
     ("A.csv", of_other_units, 2, "A.csv: in which unit are the times?"),
     ("A.csv", of_unknown_symbols, 1, "bad_symbol); first: 2: expected a symbol of stocks, was not a symbol"),
@@ -251,8 +276,11 @@ def test_lines_go_to_the_running_system(tapewatch: Tapewatch, monkeypatch: pytes
         }  # fmt: skip
         assert [(r["line"], r["reason"]) for r in told["refusals"]] == [(2, "high_below_low")]
         n = len(world.pushed)
-        dry = tapewatch("-", "--asset", "crypto", "--symbol", "BTC-USD", "--dry-run", lines=lines(GOOD))
-        assert dry == (0, "1 bars are good, 0 refused, 0 of other symbols\n", "")
+        minute = time.time_ns() // (60 * 10**9) * 60_000
+        now = [{**GOOD, "t": minute - 120_000}, {**GOOD, "t": minute + 60_000}]
+        code, out, err = tapewatch("-", "--asset", "crypto", "--symbol", "BTC-USD", "--dry-run", lines=lines(*now))
+        assert (code, out) == (1, "1 bars are good, 1 refused, 0 of other symbols\n")
+        assert err.startswith("line 2: future: ")
         assert len(world.pushed) == n
 
 

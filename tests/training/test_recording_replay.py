@@ -2,8 +2,16 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from features.decisions.config import DetectionConfig
+from features.market.types import AssetClass, SlotTable
+from features.stages.market import Market
+from features.stages.market_stream import MarketStream
+from features.stages.symbol_stream import SymbolStream
+from features.stages.symbols import Symbols
+from features.state import SeriesShape
 from ray_apps.cli import run
 from ray_apps.store import recording
 
@@ -55,3 +63,49 @@ def test_damage_before_the_end_is_no_torn_tail(tapewatch, tape: Path) -> None:
     code, _, errors = tapewatch("replay", tape)
     assert (code, len(errors)) == (1, 1)
     assert "was another file" in errors[0]
+
+
+def segment(folder: Path, first_part: int) -> Path:
+    """Write the next segment of stocks, of stages that have seen nothing, with settings told twice."""
+    stocks, config = AssetClass.STOCKS, DetectionConfig()
+    market = MarketStream(Market(SeriesShape(stocks, 60, "trades"), config), SlotTable(stocks))
+    shard = SymbolStream(Symbols(stocks, 60, "trades", config))
+    states = [recording.pack({k: np.asarray(v) for k, v in s.snapshot().items()}) for s in (market, shard)]
+    head = recording.Head(stocks, 60, "trades", 1, {}, config, [], states[0], states[1:], 5.0, 3_600.0, 100, first_part)
+    writer = recording.SegmentWriter(recording.next_path(folder, stocks), head)
+    for _ in range(2):
+        writer.put(recording.ConfigRecord(config))
+        writer.write()
+    writer.close()
+    return writer.path
+
+
+@pytest.mark.parametrize(
+    ("first_part", "code", "said"),
+    [
+        (0, 0, "warning: stocks: stocks-000001.tape: dropped a torn tail after {at} bytes"),
+        (7, 1, "error: stocks-000001.tape: expected a whole segment, as stocks-000002.tape goes on, was a torn tail "
+               "after {at} bytes"),
+    ],
+)  # fmt: skip
+def test_a_torn_tail_is_that_of_a_process_that_died(tapewatch, tmp_path: Path, first_part, code, said) -> None:
+    first = segment(tmp_path, 0)
+    data = first.read_bytes()
+    first.write_bytes(data[:-1])
+    segment(tmp_path, first_part)
+    got, _, errors = tapewatch("replay", tmp_path)
+    at = errors[-1].split(" bytes")[0].split()[-1]
+    assert (got, errors[-1]) == (code, said.format(at=at))
+    assert len(data) - 40 < int(at) < len(data)
+
+
+def test_a_flipped_byte_in_the_middle_is_an_error_with_its_place(tapewatch, tmp_path: Path) -> None:
+    path = segment(tmp_path, 0)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    out = tmp_path / "found.csv"
+    code, printed, errors = tapewatch("replay", tmp_path, "--out", out)
+    assert (code, printed, len(errors)) == (1, "", 1)
+    assert errors[0].startswith("error: stocks-000001.tape: expected a whole chunk at byte ")
+    assert not out.exists()

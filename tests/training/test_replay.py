@@ -226,7 +226,8 @@ def test_a_thin_name_may_look_coarser_than_its_market(tmp_path: Path) -> None:
     [
         (["{empty}", "--asset", "crypto"], 1, "expected files NAME.csv.gz, NAME.csv, NAME.parquet in {empty}"),
         (["{bad}", "--asset", "crypto"], 1, "expected a good bar file in {bad}, was none"),
-        (["{bars}/nope", "--asset", "crypto"], 2, "expected a folder of bar files at {bars}/nope, was absent"),
+        (["{bars}/nope"], 2, "expected a folder of bar files or a recording at {bars}/nope, was absent"),
+        (["{bars}/S1.csv"], 2, "expected a folder of bar files or a recording at {bars}/S1.csv, was a file"),
         (["{bars}", "--asset", "bonds"], 2, "--asset: expected one of stocks, crypto"),
         (["{bars}"], 2, "--asset"),
         (["{bars}", "--asset", "crypto", "--bar", "5s"], 2, "--bar: expected a multiple of the bars' own 60 s"),

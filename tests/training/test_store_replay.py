@@ -20,8 +20,10 @@ from ray_apps.cli import run
 from ray_apps.store import recovery
 from ray_apps.store.connect import connect
 from ray_apps.store.feeds import GapRow
+from ray_apps.store.writer import ShardWriter
 from tests.support.builders import Run, Scene, block, engine, gather, with_bars
 from tests.support.postgres import query
+from tests.support.store import anomaly
 from tests.support.stored import put, put_hole
 from training.difference import GONE
 from training.lines import AnomalyLine
@@ -219,6 +221,18 @@ def test_windows_of_which_nothing_was_kept_are_counted(dsn: str) -> None:
     assert summary.windows_unknown == np.isfinite(mine.close[:300]).sum()
 
 
+def call(dsn: str, ts_ns: int) -> None:
+    """Store an anomaly, as a live system does."""
+
+    async def main() -> None:
+        query(dsn, "INSERT INTO leases VALUES ('live', 'test', 1, 'infinity') RETURNING 1")
+        writer = ShardWriter(dsn, "live")
+        await writer.commit(epoch=1, seq=0, bars=[], anomalies=[anomaly(1, ts=ts_ns, available_at=ts_ns + MINUTE)])
+        await writer.close()
+
+    asyncio.run(main())
+
+
 # other settings
 
 
@@ -301,6 +315,22 @@ def test_the_command_says_what_other_settings_would_call(dsn: str, tapewatch, tm
     assert f"gone         {len(told['gone'])}" in printed
     other.write_text("bar_lengths: [1]")
     assert tapewatch(*asked)[0] == 2
+
+
+def test_a_replay_that_starts_colder_than_the_live_run_says_so(dsn: str, tapewatch, tmp_path: Path) -> None:
+    b = block(STOCKS)
+    put(dsn, b, STOCKS.asset_class, NAMES)
+    other = tmp_path / "other.yaml"
+    other.write_text("budget: {episodes_per_symbol_day: 0.003}\n")
+    since = ("replay", "--asset", "stocks", "--from", said(start_of(b, 10)))
+    assert tapewatch(*since)[2] == []  # nobody called anything of these bars
+    call(dsn, start_of(b, 200))
+    for args in (since, (*since, "--config", other, "--diff")):
+        code, _, errors = tapewatch(*args)
+        assert (code, len(errors)) == (0, 1)
+        assert errors[0].startswith("warning: 7.0 of the 7 days of history are not stored: a live run that began warm")
+    assert tapewatch(*since, "--warm-days", "0.001")[2] == []  # all that was asked for is there
+    assert tapewatch("replay", "--asset", "stocks", "--from", said(start_of(b, 140)))[2] == []  # two days are
 
 
 @pytest.mark.parametrize(

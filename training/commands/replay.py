@@ -85,6 +85,9 @@ def replay(
         raise UsageError("--diff: expected --config FILE with the other settings, was none")
     if diff and (out or speed_report):
         raise UsageError("--diff: expected neither --out nor --speed-report: it prints what differs (--json: all)")
+    if folder is not None and not folder.is_dir():
+        was = "a file" if folder.exists() else "absent"
+        raise UsageError(f"expected a folder of bar files or a recording at {folder}, was {was}")
     if folder is None:
         asked.refuse("without DIR: the database's bars have their length", "bar")
         replay_store.run(asked, world)

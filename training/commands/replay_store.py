@@ -104,10 +104,20 @@ def _differ(asked: Asked, world: World, plan: StorePlan, settings: Settings, oth
 
 
 def _warn(plan: StorePlan, s: StoreSummary) -> None:
+    _warn_of_history(plan, s)
     if s.windows_unknown:
         typer.echo(
             f"warning: of {s.windows_unknown:,} windows nothing was kept of the market: there no shock and no break is "
             "called, and they rescale no rate",
+            err=True,
+        )
+
+
+def _warn_of_history(plan: StorePlan, s: StoreSummary) -> None:
+    if s.missing_days:
+        typer.echo(
+            f"warning: {s.missing_days:.1f} of the {plan.warm_days:g} days of history are not stored: a live run that "
+            "began warm had them, this replay starts without, and what the two call differs for that",
             err=True,
         )
 

@@ -117,11 +117,9 @@ def trading_days(asset_class: AssetClass, sessions: Sessions, from_ns: int, to_n
     (array([0, 3, 4]), array([-16.5,  55.5,  79.5]))
     """
     if asset_class in _EVENINGS:
-        first, last = (int(d) for d in ny_day(np.array([from_ns, to_ns + DAY_NS])))
-        day = np.arange(first, last + 1)
-        day = day[((day + 3) % 7 < 5) & ~_is_closed(day)]
-        opens, closes = _EVENINGS[asset_class]
-        start, end = _ny_instant(day - 1, opens), _ny_instant(day, closes)
+        day = _weekdays(from_ns, to_ns)
+        day = day[~_is_closed(day)]
+        start, end = _evenings(asset_class, day)
     elif asset_class.has_sessions:
         start, end = sessions.open_ns, sessions.close_ns
         day = ny_day(start)
@@ -130,6 +128,32 @@ def trading_days(asset_class: AssetClass, sessions: Sessions, from_ns: int, to_n
         start, end = day * DAY_NS, (day + 1) * DAY_NS
     meets = (start < to_ns) & (end > from_ns)
     return TradingDays(asset_class, day[meets], start[meets], end[meets])
+
+
+def widest_days(asset_class: AssetClass, sessions: Sessions, from_ns: int, to_ns: int) -> TradingDays:
+    """Give the parts of a half-open span in which anything of a class may print: bounds, where `trading_days` expects.
+
+    Stocks print in extended hours; of options and indices some in every hour of a session's date; forex and futures
+    on holidays too. Outside nothing does. `sessions` hold those of the span's dates, New York's.
+
+    >>> opens = np.array([1_789_738_200]) * NS_PER_S  # 2026-09-18 09:30 New York
+    >>> sessions = Sessions(opens, opens + 6 * HOUR_NS + HOUR_NS // 2)
+    >>> days = widest_days(AssetClass.STOCKS, sessions, 0, 2 * opens[0])
+    >>> int(days.start_ns[0] - opens[0]) / HOUR_NS, int(days.end_ns[0] - opens[0]) / HOUR_NS
+    (-5.5, 10.5)
+    """
+    if asset_class in _EVENINGS:
+        day = _weekdays(from_ns, to_ns)
+        start, end = _evenings(asset_class, day)
+    elif asset_class is AssetClass.STOCKS:
+        wide = sessions.extended()
+        start, end, day = wide.open_ns, wide.close_ns, ny_day(sessions.open_ns)
+    elif asset_class.has_sessions:
+        day = ny_day(sessions.open_ns)
+        start, end = _ny_instant(day, 0), _ny_instant(day + 1, 0)
+    else:
+        return trading_days(asset_class, sessions, from_ns, to_ns).within(from_ns, to_ns)
+    return TradingDays(asset_class, day, start, end).within(from_ns, to_ns)
 
 
 def windows(days: TradingDays, bar_s: int, phase_ns: int = 0) -> Windows:
@@ -180,6 +204,19 @@ def seconds_of_day(asset_class: AssetClass, ts_ns: I64) -> I64:
     if asset_class.has_sessions and len(second):
         second = second + ny_offset_s(ts_ns)
     return second % DAY_S
+
+
+def _weekdays(from_ns: int, to_ns: int) -> I64:
+    """Give New York's Mondays to Fridays of a span and of a day after it, whose trading may begin within."""
+    first, last = (int(d) for d in ny_day(np.array([from_ns, to_ns + DAY_NS])))
+    day = np.arange(first, last + 1)
+    return day[(day + 3) % 7 < 5]
+
+
+def _evenings(asset_class: AssetClass, day: I64) -> tuple[I64, I64]:
+    """Give the start, on the evening before, and the end of each day's trading."""
+    opens, closes = _EVENINGS[asset_class]
+    return _ny_instant(day - 1, opens), _ny_instant(day, closes)
 
 
 def _is_closed(day: I64) -> NDArray[np.bool_]:

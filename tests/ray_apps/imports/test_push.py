@@ -4,7 +4,8 @@ import json
 import os
 import tempfile
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -47,10 +48,11 @@ def readable(text: bytes) -> Iterator[int]:
 
 
 def send(
-    url: str | None, lines: bytes, token: str | None = None, patience_s: float = 20.0, **told: Any
-) -> tuple[Push, list[Refusal]]:
+    url: str | None, lines: bytes, token: str | None = None, patience_s: float = 20.0,
+    clock: Callable[[], int] = time.time_ns, **told: Any,
+) -> tuple[Push, list[Refusal]]:  # fmt: skip
     said: list[Refusal] = []
-    push = Push(url, token, Told(told.pop("asset_class", CRYPTO), **told), said.append, patience_s)
+    push = Push(url, token, Told(told.pop("asset_class", CRYPTO), **told), said.append, patience_s, clock)
     with readable(lines) as descriptor:
         push.run(descriptor)
     assert said == push.sent.refusals
@@ -114,8 +116,10 @@ def test_each_bad_line_is_named_and_every_good_one_arrives() -> None:
     assert arrived(world)[0] == GOOD
     assert arrived(world).count({**GOOD, "n": 4, "bar_s": 60}) == len(BAD)
     assert {a for a, _ in world.pushed} == {CRYPTO}
-    dry, _ = send(None, source(*lines))
-    assert dry.sent.accepted == 2 + len(BAD)  # without a clock none is of the future
+    dry, seen = send(None, source(*lines), clock=lambda: START + 120 * 10**9)  # the same without a system
+    assert (dry.sent.accepted, sorted(r.line for r in seen)) == (sent.accepted, sorted(r.line for r in said))
+    late, _ = send(None, source(GOOD), clock=lambda: START + 2 * 3_600 * 10**9)
+    assert [r.reason for r in late.sent.refusals] == ["too_old"]
 
 
 @pytest.mark.integration

@@ -226,12 +226,18 @@ BROKEN = [
     (b"", "expected a line of column names, was an empty file"),
     (b"\n\n", "expected a line of column names, was an empty file or line"),
     (b"t,o,h,l,c,v\n", "was a header alone"),
-    (b"t;o;h;l;c;v\n1;2;3;4;5;6\n", "was without t,o,h,l,c,v: t;o;h;l;c;v; --columns t=NAME"),
+    (b"t;o,h;l;c;v\n1;2;3;4;5;6\n", "was without t,o,h,l,c,v: t;o,h;l;c;v; --columns t=NAME"),
+    (b"t;o;h;l;c;v\n1743600000000;1,5;2;1;1,5;7\n", "was none; first: 2: expected numbers, was 1,5,2,1,1,5,7"),
+    ("t,o,h,l,c,v\n".encode("utf-16"), "expected UTF-8 text, was UTF-16 text"),
+    ("t,o,h,l,c,v\n".encode("utf-16-be"), "expected UTF-8 text, was UTF-16 text"),
+    (b"PK\x03\x04 a book", "expected UTF-8 text, was a zip archive or a spreadsheet"),
+    (b"PAR1", "expected UTF-8 text, was a Parquet file"),
+    (bytes(range(256)), "expected UTF-8 text, was binary data"),
     (b"t,o,h,l,c,c,v\n", "expected each column once, was c twice"),
     (b"t,o,h,l,c,v\nx,y,z,1,2,3\n", "was none; first: 2: expected numbers"),
     (b"t,o,h,l,c,v\n1899999999999,1,1,1,1,1\n", "1 future.*2: expected a window that is over by now"),
     (b"t,o,h,l,c,v\n1743600000000,1,1,1,-1,1\n", "1 bad_price"),
-    (b"\x00\x01\xff", "expected the columns"),
+    (b"\x00\x01\xff", "expected UTF-8 text, was binary data"),
 ]
 
 
@@ -242,6 +248,25 @@ def test_a_file_that_cannot_be_read_says_why(tmp_path: Path, content: bytes, mes
         read(tmp_path / "A.csv")
     assert str(e.value).startswith("A.csv:")
     assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_other_separators_are_read(tmp_path: Path, separator: str) -> None:
+    path = ohlc(minutes(30, 10**6), 'Date,Open,High,"Low",Close,Volume,"a, b"', tmp_path / "AAPL.csv", "x")
+    comma = read(path)
+    path.write_text(path.read_text().replace('"a, b"', "a b").replace(",", separator))
+    found = read(path)
+    assert (found.layout.separator, found.layout.columns) == (separator, comma.layout.columns)
+    assert found.layout.names[-1] == "a b"
+    assert (found.first_ns, found.bar_s) == (comma.first_ns, comma.bar_s)
+    path.write_text(path.read_text().replace("10", "ten", 1))  # then line by line
+    assert read(path).first_ns >= comma.first_ns
+
+
+def test_a_header_in_another_encoding_and_a_stray_character_are_no_binary_data(tmp_path: Path) -> None:
+    path = ohlc(minutes(30, 10**6), "Date,Open,High,Low,Close,Volume,Stueck", tmp_path / "AAPL.csv", "x")
+    path.write_bytes(path.read_bytes().replace(b"ue", b"\xfc") + b"\x1a")
+    assert read(path).bar_s == 60
 
 
 def test_damaged_files_say_so(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What a plan allows, by what the vendor answers; and which span is then asked for."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -172,9 +173,11 @@ def test_the_beginning_is_what_the_store_keeps() -> None:
         wanted.since(Asked(from_ns=end), Kept(30), end)
 
 
-def test_estimates_are_bounds() -> None:
-    week = wanted.Span(0, 7 * DAY_NS)
-    assert wanted.n_bars(CRYPTO, week, 60) == 7 * 1_440
-    assert wanted.n_bars(AssetClass.FOREX, week, 60) == 5 * 1_440
-    assert wanted.n_bars(STOCKS, week, 86_400) == 5
-    assert wanted.n_calls(wanted.Span(0, 1), 60, 50_000) == 1
+def test_the_option_that_was_given_is_blamed() -> None:
+    kept = Kept(2, instant("2026-09-15T15:00"))
+    end = instant("2026-09-12T15:00")
+    said = "--to: expected after 2026-09-14 00:00 UTC, the oldest the store keeps, was 2026-09-12 15:00 UTC"
+    with pytest.raises(UsageError, match=re.escape(said)):
+        wanted.since(Asked(to_ns=end), kept, end)
+    with pytest.raises(UsageError, match="--from: expected before 2026-09-14 15:00 UTC"):
+        wanted.since(Asked(instant("2026-09-15T15:00"), instant("2026-09-14T15:00")), kept, instant("2026-09-14T15:00"))

@@ -184,7 +184,9 @@ def test_a_symbol_that_fails_stops_no_other_and_comes_next_time(
             v.refuse = lambda path: answer(b"", 502) if "C03" in path else None
             made = plan(v.url, dsn, tries=2)
             tallies = {t.symbol: t for t in await bring(made, order([*NAMES, "NOPE-USD"]))}
-            assert [t.symbol for t in tallies.values() if t.failure] == ["C03-USD"]
+            assert [(t.symbol, t.is_unknown) for t in tallies.values() if t.failure] == [
+                ("C03-USD", False), ("NOPE-USD", True),
+            ]  # fmt: skip
             assert "in 2 tries: 502" in tallies["C03-USD"].failure
             assert (tallies["NOPE-USD"].n_bars, tallies["NOPE-USD"].is_over) == (0, True)
             v.refuse, v.asked[:] = lambda _: None, []

@@ -16,6 +16,7 @@ import pytest
 
 from features.market.bars import COLUMN_NAMES, BarColumns, aggregate
 from features.market.types import AssetClass
+from features.synthetic.tape import Tape, TapeConfig
 from ray_apps.ingest.history import History, Page
 from ray_apps.ingest.plan import HistoryPlan
 from ray_apps.ingest.tiers import Tier
@@ -477,3 +478,21 @@ def test_the_sixth_call_of_a_basic_key_waits_its_minute(dsn: str) -> None:
                 assert one.calls.n_again == two.calls.n_again == 0
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("asset_class", list(AssetClass))
+def test_the_vendor_tells_whether_it_lists_a_symbol(asset_class: AssetClass) -> None:
+    listed = Tape(TapeConfig(asset_class, 1)).symbols[0]
+    absent = {
+        AssetClass.CRYPTO: "NOPE-USD", AssetClass.FOREX: "NOP/USD", AssetClass.INDICES: "I:NOPE",
+        AssetClass.OPTIONS: "O:NOPE261218C00650000", AssetClass.FUTURES: "NOPEZ6",
+    }.get(asset_class, "NOPE")  # fmt: skip
+
+    async def main() -> list[bool]:
+        async with (
+            running(assets=(asset_class,), symbols=3) as sim,
+            open_history(plan(sim.rest, asset_class=asset_class)) as history,
+        ):
+            return [await history.knows(symbol) for symbol in (listed, absent)]
+
+    assert asyncio.run(main()) == [True, False]

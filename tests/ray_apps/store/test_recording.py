@@ -1,5 +1,8 @@
 """Segments of a recording: what was written is read, what was torn is dropped, what is none is refused."""
 
+import itertools
+import resource
+import signal
 from pathlib import Path
 
 import pytest
@@ -57,6 +60,45 @@ def test_any_cut_gives_the_whole_chunks_before_it(tmp_path: Path) -> None:
         assert found == RECORDS[: len(found)]
         seen.add(len(found))
     assert seen == set(range(len(RECORDS)))
+
+
+def test_a_flipped_bit_is_damage_with_its_place_but_in_the_last_chunk(tmp_path: Path) -> None:
+    path = tmp_path / "stocks-000001.tape"
+    data = written(path)
+    starts = [len(recording.MAGIC)]
+    while starts[-1] < len(data):
+        starts.append(starts[-1] + recording.CHUNK.size + recording.CHUNK.unpack_from(data, starts[-1])[0])
+    assert len(starts) == len(RECORDS) + 2
+    for first, after in itertools.pairwise(starts[:-1]):
+        for at in range(first, after):
+            for bit in (0, 7):
+                path.write_bytes(data[:at] + bytes([data[at] ^ (1 << bit)]) + data[at + 1 :])
+                said = rf"^stocks-000001\.tape: expected a whole chunk at byte {first}, was damaged$"
+                with pytest.raises(RecordingError, match=said):
+                    list(SegmentReader(path))
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    reader = SegmentReader(path)
+    assert list(reader) == RECORDS[:-1]
+    assert reader.torn == f"a torn tail after {starts[-2]} bytes"
+
+
+def test_a_disk_that_fills_up_leaves_no_half_chunk(tmp_path: Path) -> None:
+    path = tmp_path / "stocks-000001.tape"
+    segment = SegmentWriter(path, HEAD)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (segment.size + 20, limits[1]))
+        segment.put(recording.FrameRecord(1, 2, "stream", bytes(range(256)) * 4))
+        with pytest.raises(OSError, match=r"space|large"):
+            segment.write()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+    segment.close()
+    assert path.stat().st_size == segment.size
+    reader = SegmentReader(path)
+    assert (list(reader), reader.torn) == ([], "")
 
 
 @given(st.binary(max_size=200), st.integers(0, 150))
