@@ -38,7 +38,7 @@ SPECIAL: dict[str, Any] = {
     "assets": {"type": "array", "items": {"type": "string"}},
     "schedule": {"type": "string", "pattern": r"^$|^(\S+\s+){4}\S+$"},
 }  # fmt: skip
-BOUNDS = {"replicas": 0, "maxReplicas": 0, "minReplicas": 0, "port": 1, "waitSeconds": 1, "timeoutSeconds": 1}
+BOUNDS = {"uid": 1, "replicas": 0, "maxReplicas": 0, "minReplicas": 0, "port": 1, "waitSeconds": 1, "timeoutSeconds": 1}
 README_HEAD = """# tapewatch
 
 One RayService with what it stands on. Needs Kubernetes 1.29 and the KubeRay operator 1.6:
