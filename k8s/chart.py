@@ -37,6 +37,9 @@ SPECIAL: dict[str, Any] = {
     "pullSecrets": {"type": "array", "items": {"type": "string"}},
     "assets": {"type": "array", "items": {"type": "string"}},
     "schedule": {"type": "string", "pattern": r"^$|^(\S+\s+){4}\S+$"},
+    "open": {"type": "string", "pattern": r"^(\S+\s+){4}\S+$"},
+    "close": {"type": "string", "pattern": r"^(\S+\s+){4}\S+$"},
+    "timeZone": {"type": "string", "pattern": r"^[A-Za-z]+(/[A-Za-z0-9_+-]+)*$"},
 }  # fmt: skip
 BOUNDS = {"uid": 1, "replicas": 0, "maxReplicas": 0, "minReplicas": 0, "port": 1, "waitSeconds": 1, "timeoutSeconds": 1}
 README_HEAD = """# tapewatch
