@@ -54,7 +54,8 @@ helm test tapewatch -n tapewatch
 ```
 
 `settings` holds the keys of the config file one to one and is checked by the same schema. Addresses and secrets come
-by `existingSecret`. Value files for common cases are under `ci/`. This table is made by `python k8s/chart.py`.
+by `existingSecret`. Value files for common cases are under `ci/`. Log lines are JSON on stdout, those of Ray's workers
+too; `k8s/loki` holds an example that brings them to a Loki. This table is made by `python k8s/chart.py`.
 
 | value | default | what it is |
 |---|---|---|

@@ -111,7 +111,7 @@ class Supervisor:
         """Start the sinks and the metrics hub."""
         assert self.ground is not None
         g, s = self.ground, self.settings
-        plan = SinkPlan(g.dsn, g.redis_url, s.sinks, s.retention_days, s.metrics, s.shards)
+        plan = SinkPlan(g.dsn, g.redis_url, s.sinks, s.retention_days, s.metrics, s.shards, plans.versions())
         self.sinks = _sinks(plan, self.place)
 
     def look(self) -> None:
@@ -169,10 +169,10 @@ class Supervisor:
         if said != self.told.get(asset_class):
             self.told[asset_class] = said
             more = f": {seen['detail']}" if said == "not storing" else ""
-            self.screen.where(f"{asset_class} feed", said + more)
+            self.screen.feed(asset_class, said + more)
         if seen["progress"] and time.monotonic() - self._progressed_at > PROGRESS_S:
             self._progressed_at = time.monotonic()
-            self.screen.where(f"{asset_class} feed", seen["progress"])
+            self.screen.feed(asset_class, seen["progress"])
 
 
 def settle(refs: list[Any]) -> None:

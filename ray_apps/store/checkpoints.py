@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from features.state import STATE_VERSION
 from ray_apps.store.connect import Conn, connect, fetch
-from ray_apps.store.errors import StoreError
+from ray_apps.store.errors import StoreError, StoreUnavailableError
 
 KEEP = 3
 LOG = logging.getLogger(__name__)
@@ -53,10 +53,21 @@ async def save(
     arrays: Arrays,
     keep: int = KEEP,
 ) -> Path:
-    """Write a blob, then its pointer, then forget all but the newest `keep`; give the blob's path."""
+    """Write a blob, then its pointer, then forget all but the newest `keep`; give the blob's path.
+
+    Raises
+    ------
+    StoreUnavailableError
+        When the volume is full or cannot be written to.
+    """
     name = f"{stage}-{asset_class}-{shard}-{secrets.token_hex(8)}.npz".replace("/", "_").replace(":", "_")
     path = folder / name
-    await asyncio.to_thread(write_blob, path, arrays)
+    try:
+        await asyncio.to_thread(write_blob, path, arrays)
+    except OSError as e:
+        advice = "make room there or a larger volume (persistence.size of the chart)"
+        said = e.strerror or type(e).__name__
+        raise StoreUnavailableError(f"expected to write a checkpoint to {folder}, was: {said}; {advice}") from e
     await conn.execute(
         "INSERT INTO checkpoints (stage, asset_class, shard, path, position) VALUES (%s, %s, %s, %s, %s::jsonb)",
         (stage, asset_class, shard, name, msgspec.json.encode({**position, "version": STATE_VERSION}).decode()),
