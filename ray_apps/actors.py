@@ -151,22 +151,21 @@ class ShardActor:
     async def save(self) -> None:
         """Write a checkpoint now; half a history is none."""
         async with self._lock:
-            if self.has_state:
-                try:
-                    await recovery.save(self.shard)
-                except Exception as e:
-                    LOG.warning("checkpoint not written", extra={"error": str(e)})
+            await recovery.try_write(recovery.copied(self.shard) if self.has_state else None)
+
+    async def rehearse(self) -> None:
+        """Recover and forget it: a spare shows that it can; what it takes over is what is stored by then."""
+        async with self._lock:
+            if not self.is_recovered:
+                await recovery.recover(self.shard)
+                self.shard.reset()
 
     async def _save_later(self) -> None:
         """Write a checkpoint; nobody waits for the disk."""
         await asyncio.sleep(SAVE_AFTER_S)
         async with self._lock:
             state = recovery.copied(self.shard)
-        if state is not None:
-            try:
-                await recovery.write(state)
-            except Exception as e:  # the one before and the stored bars are as good, only slower
-                LOG.warning("checkpoint not written", extra={"error": str(e)})
+        await recovery.try_write(state)
 
     async def _recover(self) -> None:
         if not self.is_recovered:

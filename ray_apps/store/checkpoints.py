@@ -8,6 +8,7 @@ import asyncio
 import logging
 import os
 import secrets
+import time
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from ray_apps.store.connect import Conn, connect, fetch
 from ray_apps.store.errors import StoreError, StoreUnavailableError
 
 KEEP = 3
+YOUNG_S = 600.0
+"""A blob's pointer is written within seconds of it."""
 LOG = logging.getLogger(__name__)
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -164,7 +167,7 @@ def read_blob(path: Path) -> dict[str, NDArray[Any]]:
 async def sweep(dsn: str, folder: Path) -> int:
     """Delete blobs without a pointer (a crash between the two writes leaves one); give their number.
 
-    Call it before any stage of this folder saves.
+    Young ones stay: another system on the same folder may be about to write their pointers.
     """
     conn = await connect(dsn, "sweep")
     try:
@@ -175,7 +178,16 @@ async def sweep(dsn: str, folder: Path) -> int:
 
 
 def _sweep(folder: Path, known: set[str]) -> int:
-    orphans = [p for p in folder.iterdir() if ".npz" in p.name and p.name not in known] if folder.exists() else []
+    before_s = time.time() - YOUNG_S
+    found = folder.iterdir() if folder.exists() else ()
+    orphans = [p for p in found if ".npz" in p.name and p.name not in known and _written_s(p) < before_s]
     for path in orphans:
         path.unlink(missing_ok=True)
     return len(orphans)
+
+
+def _written_s(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # renamed meanwhile
+        return float("inf")
