@@ -37,8 +37,11 @@ SPECIAL: dict[str, Any] = {
     "pullSecrets": {"type": "array", "items": {"type": "string"}},
     "assets": {"type": "array", "items": {"type": "string"}},
     "schedule": {"type": "string", "pattern": r"^$|^(\S+\s+){4}\S+$"},
+    "open": {"type": "string", "pattern": r"^(\S+\s+){4}\S+$"},
+    "close": {"type": "string", "pattern": r"^(\S+\s+){4}\S+$"},
+    "timeZone": {"type": "string", "pattern": r"^[A-Za-z]+(/[A-Za-z0-9_+-]+)*$"},
 }  # fmt: skip
-BOUNDS = {"replicas": 0, "maxReplicas": 0, "minReplicas": 0, "port": 1, "waitSeconds": 1, "timeoutSeconds": 1}
+BOUNDS = {"uid": 1, "replicas": 0, "maxReplicas": 0, "minReplicas": 0, "port": 1, "waitSeconds": 1, "timeoutSeconds": 1}
 README_HEAD = """# tapewatch
 
 One RayService with what it stands on. Needs Kubernetes 1.29 and the KubeRay operator 1.6:
@@ -51,7 +54,8 @@ helm test tapewatch -n tapewatch
 ```
 
 `settings` holds the keys of the config file one to one and is checked by the same schema. Addresses and secrets come
-by `existingSecret`. Value files for common cases are under `ci/`. This table is made by `python k8s/chart.py`.
+by `existingSecret`. Value files for common cases are under `ci/`. Log lines are JSON on stdout, those of Ray's workers
+too; `k8s/loki` holds an example that brings them to a Loki. This table is made by `python k8s/chart.py`.
 
 | value | default | what it is |
 |---|---|---|

@@ -40,6 +40,7 @@ from ray_apps.sinks.redis_sink import RedisCache
 from ray_apps.store.errors import LeaseLostError
 
 if TYPE_CHECKING:
+    from ray_apps.sinks.console import Said
     from ray_apps.sinks.service import SinkPlan
 
 LOG = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ class ShardActor:
 
     def __init__(self, config: ShardConfig, checkpoint_s: float, logs_json: bool = False) -> None:
         if logs_json:
-            log_json()
+            log_json(asset_class=config.asset_class.value, shard=str(config.shard))
         self.shard = SymbolShard(config)
         self.checkpoint_s = checkpoint_s
         self.is_recovered = False
@@ -81,7 +82,7 @@ class ShardActor:
             handle = await asyncio.to_thread(scorer)
             served = await call(handle.models.remote())
         except Exception as e:  # it is asked again in half a minute
-            LOG.info("scorer not reached: %s", e)
+            LOG.info("scorer not reached", extra={"error": str(e)})
             return
         mine = [s for s in served if s.asset_class is self.shard.config.asset_class]
         self.shadow = self.shadow or Shadow(mine, handle.score.remote, self.after.own, self.after.note)
@@ -150,18 +151,21 @@ class ShardActor:
     async def save(self) -> None:
         """Write a checkpoint now; half a history is none."""
         async with self._lock:
-            if self.has_state:
-                with suppress(Exception):
-                    await recovery.save(self.shard)
+            await recovery.try_write(recovery.copied(self.shard) if self.has_state else None)
+
+    async def rehearse(self) -> None:
+        """Recover and forget it: a spare shows that it can; what it takes over is what is stored by then."""
+        async with self._lock:
+            if not self.is_recovered:
+                await recovery.recover(self.shard)
+                self.shard.reset()
 
     async def _save_later(self) -> None:
         """Write a checkpoint; nobody waits for the disk."""
         await asyncio.sleep(SAVE_AFTER_S)
         async with self._lock:
             state = recovery.copied(self.shard)
-        if state is not None:
-            with suppress(Exception):
-                await recovery.write(state)
+        await recovery.try_write(state)
 
     async def _recover(self) -> None:
         if not self.is_recovered:
@@ -209,9 +213,9 @@ class FeedActor:
     """Holds one `FeedService`."""
 
     def __init__(self, plan: FeedPlan, logs_json: bool = False) -> None:
-        if logs_json:
-            log_json()
         asset_class = plan.asset_class
+        if logs_json:
+            log_json(asset_class=asset_class.value)
         self.plan = plan
         self.service = self._make()
         self.error = ""
@@ -336,7 +340,7 @@ class SinkActor:
             self.hub.serve(plan.metrics.host, plan.metrics.port)
         self._task: asyncio.Task[None] | None = None
 
-    async def lines(self, after: int) -> list[tuple[int, str]]:
+    async def lines(self, after: int) -> list[tuple[int, "Said"]]:
         """Give the console's lines numbered from `after` on; the first call starts the delivery."""
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self.service.run())

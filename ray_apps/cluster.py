@@ -177,16 +177,21 @@ def drain() -> list[str]:
     """
     ray.init(address="auto", namespace=NAMESPACE, log_to_driver=False, configure_logging=False)
     try:
-        found = {name: actors.named(name) for name in ray.util.list_named_actors()}
-        streams = {n: h for n, h in found.items() if n.startswith(("feed-", "shard-"))}
-        nodes = {n: h.node.remote() for n, h in streams.items()}
-        settle(list(nodes.values()))
-        here = [n for n, ref in nodes.items() if _is_here(ref)]
-        settle([streams[n].stop.remote() for n in here if n.startswith("feed-")])
-        settle([streams[n].save.remote() for n in here if n.startswith("shard-")])
-        return here
+        return drain_here()
     finally:
         ray.shutdown()
+
+
+def drain_here() -> list[str]:
+    """Do it from a process that is one of Ray's already."""
+    named = [n["name"] for n in ray.util.list_named_actors(all_namespaces=True) if n["namespace"] == NAMESPACE]
+    streams = {name: actors.named(name) for name in named if name.startswith(("feed-", "shard-"))}
+    nodes = {n: h.node.remote() for n, h in streams.items()}
+    settle(list(nodes.values()))
+    here = [n for n, ref in nodes.items() if _is_here(ref)]
+    settle([streams[n].stop.remote() for n in here if n.startswith("feed-")])
+    settle([streams[n].save.remote() for n in here if n.startswith("shard-")])
+    return here
 
 
 def _is_here(ref: Any) -> bool:

@@ -4,7 +4,7 @@ import os
 import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from importlib.metadata import version
+from importlib.metadata import version as installed
 from pathlib import Path
 
 from features.catalog import schema_hash
@@ -143,7 +143,7 @@ def feed_plan(
         sessions=_sessions(feed.asset_class) if feed.is_live else None,
         history=history_plan(settings, feed.asset_class, dsn, rest) if feed.url else None,
         recording=_recording(settings),
-        versions=_versions(),
+        versions=versions(),
     )
 
 
@@ -160,8 +160,9 @@ def _recording(settings: Settings) -> RecordingPlan | None:
     return RecordingPlan(r.folder, r.segment_mib, r.max_mib) if r.folder else None
 
 
-def _versions() -> dict[str, str]:
-    return {"tapewatch": version("tapewatch"), "features": schema_hash()}
+def versions() -> dict[str, str]:
+    """Give the versions of what judges: the package and the catalogue of features."""
+    return {"tapewatch": installed("tapewatch"), "features": schema_hash()}
 
 
 def _sessions(asset_class: AssetClass) -> Sessions:
@@ -191,7 +192,7 @@ def shard_config(
         dsn=dsn,
         checkpoints=checkpoint_folder(settings),
         detection=detection_config(settings, asset_class),
-        versions=_versions(),
+        versions=versions(),
         sinks=stream_sinks(settings),
         cache_url=cache_url if settings.sinks.redis.enabled else None,
         cache_ttl_s=settings.sinks.redis.latest_ttl_s,

@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
@@ -33,6 +33,8 @@ SETTLED = ("live", "spare", "cooldown", "refused", "closed")
 """States in which a feed waits for nothing of ours any more."""
 SETTLED_S = 5.0
 """For so long: every feed begins as a spare."""
+SPARE_S = 3.0
+"""A feed that waits longer for its lease waits for another holder: its shards rehearse taking over."""
 WARM_DAYS = 4
 """Days of the tape folded before a first start: norms, time of day and trials a day are settled then."""
 
@@ -50,6 +52,15 @@ class Ground:
     feeds: dict[AssetClass, FeedConfig]
     rest: str | None
     activities: dict[AssetClass, str]
+
+
+@dataclass(slots=True)
+class Spare:
+    """A feed that waits for its lease, and how far its shards are: ready to take over once they are warm."""
+
+    since_s: float = field(default_factory=time.monotonic)
+    calls: list[Any] = field(default_factory=list)
+    is_warm: bool = False
 
 
 class Supervisor:
@@ -73,6 +84,7 @@ class Supervisor:
         self.shards: dict[AssetClass, list[Any]] = {}
         self.seen: dict[AssetClass, int] = {}
         self.told: dict[AssetClass, str] = {}
+        self.spares: dict[AssetClass, Spare] = {}
         self.sinks: Any = None
         self.desk: Any = None
         self.ground: Ground | None = None
@@ -111,7 +123,7 @@ class Supervisor:
         """Start the sinks and the metrics hub."""
         assert self.ground is not None
         g, s = self.ground, self.settings
-        plan = SinkPlan(g.dsn, g.redis_url, s.sinks, s.retention_days, s.metrics, s.shards)
+        plan = SinkPlan(g.dsn, g.redis_url, s.sinks, s.retention_days, s.metrics, s.shards, plans.versions())
         self.sinks = _sinks(plan, self.place)
 
     def look(self) -> None:
@@ -124,10 +136,11 @@ class Supervisor:
             if seen["status"] == "starting" or (seen["error"] and not seen["is_fatal"]):
                 handle.start.remote(detection_config(self.settings, asset_class))
             self._tell(asset_class, seen)
+            self._warm_up(asset_class, seen["status"])
             if self.settings.sinks.console.bars:
                 self.screen.bars(seen["bars"])
             self.seen[asset_class] = seen["n_bars"]
-        is_settled = bool(self.feeds) and all(self.told.get(a, "") in SETTLED for a in self.feeds)
+        is_settled = bool(self.feeds) and all(self._waits_for_nothing(a) for a in self.feeds)
         self._settled_at = (self._settled_at or time.monotonic()) if is_settled else None
         self._say_lines()
         if self.is_scorer_up and time.monotonic() - self._connected_at > CONNECT_S:
@@ -137,7 +150,7 @@ class Supervisor:
 
     @property
     def is_settled(self) -> bool:
-        """Whether every feed has been live, or unable to be, for some seconds."""
+        """Whether every feed has been live, a warm spare, or unable to be either, for some seconds."""
         return self._settled_at is not None and time.monotonic() - self._settled_at > SETTLED_S
 
     def take_over(self, change: Change) -> None:
@@ -155,6 +168,30 @@ class Supervisor:
         settle([h.stop.remote() for h in self.feeds.values()])
         settle([s.save.remote() for shards in self.shards.values() for s in shards])
 
+    def _waits_for_nothing(self, asset_class: AssetClass) -> bool:
+        spare = self.spares.get(asset_class)
+        return self.told.get(asset_class, "") in SETTLED and (spare is None or spare.is_warm)
+
+    def _warm_up(self, asset_class: AssetClass, status: str) -> None:
+        """Have the shards of a spare recover once; try again where that failed."""
+        if status != "spare":
+            self.spares.pop(asset_class, None)
+            return
+        spare = self.spares.setdefault(asset_class, Spare())
+        if not spare.calls and time.monotonic() - spare.since_s > SPARE_S:
+            spare.calls = [shard.rehearse.remote() for shard in self.shards[asset_class]]
+        if not spare.calls or spare.is_warm:
+            return
+        done, _ = ray.wait(spare.calls, num_returns=len(spare.calls), timeout=0)
+        if len(done) == len(spare.calls):
+            try:
+                ray.get(done, timeout=CALL_S)
+                spare.is_warm = True
+                self.screen.feed(asset_class, "warm, waits for its lease")
+            except RayError as e:
+                self.spares[asset_class] = Spare()
+                self.screen.feed(asset_class, f"not warm yet: {str(e).splitlines()[-1]}")
+
     def _say_lines(self) -> None:
         """Print what the console sink has to say."""
         if self.sinks is None:
@@ -169,10 +206,10 @@ class Supervisor:
         if said != self.told.get(asset_class):
             self.told[asset_class] = said
             more = f": {seen['detail']}" if said == "not storing" else ""
-            self.screen.where(f"{asset_class} feed", said + more)
+            self.screen.feed(asset_class, said + more)
         if seen["progress"] and time.monotonic() - self._progressed_at > PROGRESS_S:
             self._progressed_at = time.monotonic()
-            self.screen.where(f"{asset_class} feed", seen["progress"])
+            self.screen.feed(asset_class, seen["progress"])
 
 
 def settle(refs: list[Any]) -> None:

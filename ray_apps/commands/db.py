@@ -27,20 +27,16 @@ def migrate(
 
     Example: DATABASE_URL=postgresql://... tapewatch db migrate
     """
-    from sqlalchemy.exc import SQLAlchemyError
-
     from ray_apps.commands.database import database
-    from ray_apps.store.migrate import await_database
+    from ray_apps.store.migrate import MigrationError, await_database
     from ray_apps.store.migrate import migrate as run
 
     with database(load(config, data_dir)) as dsn:
         try:
-            await_database(dsn, wait)
+            await_database(dsn, wait, lambda line: typer.echo(line, err=True))
             version = run(dsn)
-        except TimeoutError as e:
+        except (TimeoutError, MigrationError) as e:
             raise UserError(str(e)) from e
-        except SQLAlchemyError as e:
-            raise UserError(f"expected the database to take the schema, was: {str(e).splitlines()[0]}") from e
     if json:
         echo_json({"version": version})
     else:

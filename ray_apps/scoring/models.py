@@ -17,7 +17,7 @@ def shipped(folder: Path = Path(__file__).parent) -> dict[str, FittedDetector]:
         try:
             detector = load(path.read_bytes())
         except (ModelError, OSError) as e:
-            LOG.warning("artifact left out", extra={"artifact": path.name, "reason": str(e)})
+            LOG.warning("artifact left out", extra={"path": path.name, "error": str(e)})
             continue
         found[detector.card.name] = detector
     return found

@@ -107,7 +107,7 @@ class Shadow:
         except TimeoutError:
             self._lose(model, "timeout", batch)
         except Exception:  # whatever becomes of the deployment, the path goes on
-            LOG.debug("shadow scoring failed", exc_info=True)
+            LOG.debug("shadow scoring failed", exc_info=True, extra={"model": model})
             self._lose(model, "failed", batch)
 
     def _count(self, model: str, scored: Scored) -> None:

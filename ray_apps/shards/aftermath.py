@@ -48,6 +48,7 @@ class Aftermath:
         self.bars: F64 = np.zeros((0, len(BAR)))
         self.is_new: Bool = np.zeros(0, dtype=np.bool_)
         self._took_s = 0.0
+        self._is_cached = True
         self._collected: list[Observed] = []
         self._judged: list[I64] = []
         self._shock_p: list[float] = []
@@ -122,8 +123,12 @@ class Aftermath:
             await asyncio.sleep(EVERY_S)
             try:
                 await self._publish()
-            except SinkUnavailableError:
+                self._is_cached = True
+            except SinkUnavailableError as e:
                 self.own.inc(metrics.SINK_FAILURES, sink="redis_cache")
+                if self._is_cached:  # once: the counter tells the rest
+                    LOG.warning("newest values not cached, all else goes on", extra={"error": str(e)})
+                self._is_cached = False
             self._count_p_values()
             self._count_ready()
             try:

@@ -1,5 +1,6 @@
 """Start a shard where it stopped: the newest checkpoint, then what is stored after it: bars, contexts, holes."""
 
+import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -19,6 +20,7 @@ from ray_apps.store.feeds import holes_since
 from ray_apps.store.recovery import bars_since
 from ray_apps.store.rows import CLASS_STRIDE, BarRows
 
+LOG = logging.getLogger(__name__)
 STAGE = "symbols"
 LATE_NS = 1_200 * NS_PER_S
 """How far before the newest bar a series' first unseen bar may lie: corrections end after 15 minutes."""
@@ -91,6 +93,16 @@ async def write(state: Copied) -> None:
         )  # fmt: skip
     finally:
         await conn.close()
+
+
+async def try_write(state: Copied | None) -> None:
+    """Write a copied state, if there is one; where that fails the one before and the stored bars do, only slower."""
+    if state is None:
+        return
+    try:
+        await write(state)
+    except Exception as e:
+        LOG.warning("checkpoint not written", extra={"path": str(state.config.checkpoints), "error": str(e)})
 
 
 async def save(shard: SymbolShard) -> bool:

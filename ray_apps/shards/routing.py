@@ -117,7 +117,7 @@ class Lane:
                 if not self.trouble:
                     self._troubled_s = time.monotonic()
                 self.trouble = str(e) or type(e).__name__
-                LOG.warning("message to shard %d not taken, sent again: %s", self.shard, e)
+                LOG.warning("message not taken, sent again", extra={"shard": self.shard, "error": self.trouble})
                 await asyncio.sleep(delay * (0.5 + random.random()))  # noqa: S311 (jitter)
                 delay = min(delay * 2, RETRY_S[1])
 

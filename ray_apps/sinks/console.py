@@ -1,6 +1,7 @@
 """Say what happens in lines for a terminal."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 
 import msgspec
@@ -46,14 +47,41 @@ def tape_line(symbol: str, close: float, volume: float, ts_ns: int, tz: tzinfo =
     return f"{symbol:<6} {price(close):>6}  vol {_amount(volume):>10}  {_time(ts_ns, tz)}"
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A line for a person, and what it is about, for a program that keeps logs."""
+
+    text: str
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+
+def about(row: AnomalyRow | EpisodeRow, versions: Mapping[str, str]) -> dict[str, str]:
+    """Give what a line is about; `trace` is the id that HTTP API, sinks and database know it by.
+
+    >>> row = EpisodeRow("e1", "stocks", None, "market_shock", 0, 0, None, 9, "high", None, None, None)
+    >>> about(row, {"tapewatch": "0.1.0", "features": "3f"})
+    {'asset_class': 'stocks', 'kind': 'market_shock', 'model': 'tapewatch 0.1.0, features 3f', 'trace': 'e1'}
+    """
+    said = row.versions if isinstance(row, AnomalyRow) and isinstance(row.versions, Mapping) else versions
+    model = ", ".join(f"{name} {version}" for name, version in said.items())
+    found = {"symbol": row.symbol, "asset_class": row.asset_class, "kind": row.kind, "model": model, "trace": row.id}
+    return {name: value for name, value in found.items() if value}
+
+
 class Console:
-    """The sink `console`: a line per message to `write` (print by default at the caller)."""
+    """The sink `console`: a line per message to `write` (print by default at the caller).
+
+    `versions` are those of what judges here, for messages that carry none.
+    """
 
     name = "console"
 
-    def __init__(self, write: Callable[[str], None], tz: tzinfo | None = None) -> None:
+    def __init__(
+        self, write: Callable[[Said], None], tz: tzinfo | None = None, versions: Mapping[str, str] | None = None
+    ) -> None:
         self._write = write
         self._tz = tz
+        self._versions = versions or {}
 
     async def deliver(self, messages: Sequence[Message]) -> Sequence[Outcome]:
         """Write the lines."""
@@ -63,14 +91,17 @@ class Console:
         """Do nothing: the terminal is not ours."""
 
     def _say(self, message: Message) -> Outcome:
+        row: AnomalyRow | EpisodeRow
         try:
             if message.topic == "episode":
-                line = episode_line(row_of(message.payload, EpisodeRow), self._tz)
+                row = row_of(message.payload, EpisodeRow)
+                line = episode_line(row, self._tz)
             else:
-                line = anomaly_line(row_of(message.payload, AnomalyRow), self._tz)
+                row = row_of(message.payload, AnomalyRow)
+                line = anomaly_line(row, self._tz)
         except (ValueError, TypeError, msgspec.DecodeError) as e:
             return Outcome(Verdict.DEAD, f"expected an anomaly or episode, was {e}")
-        self._write(line)
+        self._write(Said(line, about(row, self._versions)))
         return DELIVERED
 
 

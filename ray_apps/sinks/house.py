@@ -1,7 +1,7 @@
 """Keep house in the store: roll bars up, drop old days, forget what was delivered long ago."""
 
 from ray_apps.sinks.outbox import purge
-from ray_apps.store import partitions
+from ray_apps.store import partitions, timescale
 from ray_apps.store.connect import connect
 from ray_apps.store.rollup import DAY_NS, rollup, rollup_noted
 
@@ -24,8 +24,12 @@ async def keep_house(dsn: str, keep_days: int) -> list[str]:
         newest = await partitions.newest_ts(conn)
         if newest is None:
             return []
-        await rollup(conn, newest - ROLLUP_NS, newest + ROLLUP_NS)
-        await rollup_noted(conn, ROLLUP_DAYS)
+        if await timescale.is_hyper(conn):
+            await timescale.rollup(conn, newest - ROLLUP_NS, newest + ROLLUP_NS)
+            await timescale.rollup_noted(conn, ROLLUP_DAYS)
+        else:
+            await rollup(conn, newest - ROLLUP_NS, newest + ROLLUP_NS)
+            await rollup_noted(conn, ROLLUP_DAYS)
         dropped = await partitions.retention(conn, keep_days)
         await purge(conn, newest - keep_days * DAY_NS)
         return dropped

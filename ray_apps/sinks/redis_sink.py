@@ -186,4 +186,7 @@ def away() -> Iterator[None]:
     try:
         yield
     except (exceptions.RedisError, OSError, TimeoutError) as e:
-        raise SinkUnavailableError(f"expected Redis to answer, was {type(e).__name__}: {e}") from e
+        said = str(e).rstrip(".") or "no answer"
+        raise SinkUnavailableError(
+            f"expected Redis to answer, was {type(e).__name__}: {said}; is it running, and REDIS_URL its address?"
+        ) from e

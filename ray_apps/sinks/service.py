@@ -4,16 +4,16 @@ import asyncio
 import logging
 import secrets
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ray_apps import metrics
 from ray_apps.config import SinksConfig
 from ray_apps.config_services import MetricsConfig
 from ray_apps.metrics import MetricSet, Snapshot
 from ray_apps.sinks.base import Sink
-from ray_apps.sinks.console import Console
+from ray_apps.sinks.console import Console, Said
 from ray_apps.sinks.house import keep_house
 from ray_apps.sinks.outbox import Pump
 from ray_apps.sinks.redis_sink import RedisStream
@@ -40,6 +40,7 @@ class SinkPlan:
     retention_days: int
     metrics: MetricsConfig
     n_shards: int = 1
+    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 class SinkService:
@@ -51,7 +52,7 @@ class SinkService:
     def __init__(self, plan: SinkPlan, put: Callable[[Snapshot], None]) -> None:
         self.plan = plan
         self._put = put
-        self.lines: deque[tuple[int, str]] = deque(maxlen=LINES)
+        self.lines: deque[tuple[int, Said]] = deque(maxlen=LINES)
         self.n_lines = 0
         sinks, self._own = self._sinks(), MetricSet("sinks", secrets.token_hex(4))
         names = tuple(sink.name for sink in sinks)
@@ -62,7 +63,7 @@ class SinkService:
         c = self.plan.sinks
         found: list[Sink] = []
         if c.console.enabled:
-            found.append(Console(self._write))
+            found.append(Console(self._write, versions=self.plan.versions))
         if c.redis.enabled:
             found.append(RedisStream(self.plan.redis_url, length=c.redis.stream_length))
         if c.webhook.url is not None and c.webhook.secret is not None:
@@ -74,7 +75,7 @@ class SinkService:
             found.append(GrafanaAnnotations(c.grafana.url, token, c.grafana.gateway or "", c.grafana.keep_days))
         return found
 
-    def _write(self, line: str) -> None:
+    def _write(self, line: Said) -> None:
         self.lines.append((self.n_lines, line))
         self.n_lines += 1
 

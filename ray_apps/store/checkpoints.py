@@ -8,6 +8,7 @@ import asyncio
 import logging
 import os
 import secrets
+import time
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,9 +21,11 @@ from numpy.typing import NDArray
 
 from features.state import STATE_VERSION
 from ray_apps.store.connect import Conn, connect, fetch
-from ray_apps.store.errors import StoreError
+from ray_apps.store.errors import StoreError, StoreUnavailableError
 
 KEEP = 3
+YOUNG_S = 600.0
+"""A blob's pointer is written within seconds of it."""
 LOG = logging.getLogger(__name__)
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -53,10 +56,21 @@ async def save(
     arrays: Arrays,
     keep: int = KEEP,
 ) -> Path:
-    """Write a blob, then its pointer, then forget all but the newest `keep`; give the blob's path."""
+    """Write a blob, then its pointer, then forget all but the newest `keep`; give the blob's path.
+
+    Raises
+    ------
+    StoreUnavailableError
+        When the volume is full or cannot be written to.
+    """
     name = f"{stage}-{asset_class}-{shard}-{secrets.token_hex(8)}.npz".replace("/", "_").replace(":", "_")
     path = folder / name
-    await asyncio.to_thread(write_blob, path, arrays)
+    try:
+        await asyncio.to_thread(write_blob, path, arrays)
+    except OSError as e:
+        advice = "make room there or a larger volume (persistence.size of the chart)"
+        said = e.strerror or type(e).__name__
+        raise StoreUnavailableError(f"expected to write a checkpoint to {folder}, was: {said}; {advice}") from e
     await conn.execute(
         "INSERT INTO checkpoints (stage, asset_class, shard, path, position) VALUES (%s, %s, %s, %s, %s::jsonb)",
         (stage, asset_class, shard, name, msgspec.json.encode({**position, "version": STATE_VERSION}).decode()),
@@ -153,7 +167,7 @@ def read_blob(path: Path) -> dict[str, NDArray[Any]]:
 async def sweep(dsn: str, folder: Path) -> int:
     """Delete blobs without a pointer (a crash between the two writes leaves one); give their number.
 
-    Call it before any stage of this folder saves.
+    Young ones stay: another system on the same folder may be about to write their pointers.
     """
     conn = await connect(dsn, "sweep")
     try:
@@ -164,7 +178,16 @@ async def sweep(dsn: str, folder: Path) -> int:
 
 
 def _sweep(folder: Path, known: set[str]) -> int:
-    orphans = [p for p in folder.iterdir() if ".npz" in p.name and p.name not in known] if folder.exists() else []
+    before_s = time.time() - YOUNG_S
+    found = folder.iterdir() if folder.exists() else ()
+    orphans = [p for p in found if ".npz" in p.name and p.name not in known and _written_s(p) < before_s]
     for path in orphans:
         path.unlink(missing_ok=True)
     return len(orphans)
+
+
+def _written_s(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # renamed meanwhile
+        return float("inf")

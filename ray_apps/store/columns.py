@@ -49,9 +49,9 @@ async def bars_of(conn: Conn, series: int, bar_s: int, from_ns: int, to_ns: int)
 
 async def extent(conn: Conn, series: list[int]) -> Extent | None:
     """Give the span of what is stored of some series; None where nothing is."""
-    days = await partitions.days_present(conn)
-    first = await _edge(conn, days, "min", series)
-    last = await _edge(conn, days[::-1], "max", series)
+    tables = list((await partitions.tables(conn)).values())
+    first = await _edge(conn, tables, "min", series)
+    last = await _edge(conn, tables[::-1], "max", series)
     return None if first is None or last is None else Extent(first, last)
 
 
@@ -62,10 +62,10 @@ async def _part(conn: Conn, series: int, start: int, end: int) -> BarColumns:
     return BarColumns((us + PG_EPOCH_US) * 1000, *(np.frombuffer(v, ">f8").astype(np.float64) for v in values))
 
 
-async def _edge(conn: Conn, days: list[int], pick: str, series: list[int]) -> int | None:
-    """Give the first or last start in the first of the days that has any."""
-    for day in days:
-        query = f"SELECT {pick}(ts) FROM {partitions.partition_name(day)} WHERE series_id = ANY(%s)"
+async def _edge(conn: Conn, tables: list[str], pick: str, series: list[int]) -> int | None:
+    """Give the first or last start in the first of the days' tables that has any."""
+    for table in tables:
+        query = f"SELECT {pick}(ts) FROM {table} WHERE series_id = ANY(%s)"
         found = (await fetch(conn, query.encode(), (series,)))[0][0]
         if found is not None:
             return int(found)

@@ -1,4 +1,4 @@
-"""Make, list and drop the daily partitions of `bars`."""
+"""Make, list and drop the days of `bars`: partitions, or chunks of a hypertable."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from features.market.types import I64, NS_PER_S
-from ray_apps.store import backfills, imports
+from ray_apps.store import backfills, imports, timescale
 from ray_apps.store.connect import Conn, Ns, fetch
 
 DAY_NS = 86_400 * NS_PER_S
@@ -50,8 +50,10 @@ def partition_name(day: int) -> str:
 async def ensure(conn: Conn, days: set[int]) -> None:
     """Make the tables of the days that lack one, 8 ms each for the first thousand; safe from several processes at once.
 
-    A table is made apart and then attached, which does not stop writers of other days.
+    A table is made apart and then attached, which does not stop writers of other days. A hypertable makes its own.
     """
+    if await timescale.is_hyper(conn):
+        return
     missing = sorted(days - set(await days_present(conn)))
     for first in range(0, len(missing), DAYS_AT_ONCE):
         await _make(conn, missing[first : first + DAYS_AT_ONCE])
@@ -67,20 +69,27 @@ async def _make(conn: Conn, days: list[int]) -> None:
             await conn.execute(f"ALTER TABLE bars ATTACH PARTITION {name} FOR VALUES {bounds}".encode())
 
 
-async def days_present(conn: Conn) -> list[int]:
-    """Give the days that have a table, oldest first."""
+async def tables(conn: Conn) -> dict[int, str]:
+    """Give the table of each day that has one, oldest first."""
+    if await timescale.is_hyper(conn):
+        return await timescale.chunks(conn)
     rows = await fetch(
         conn,
         "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
         "WHERE i.inhparent = 'bars'::regclass ORDER BY c.relname",
     )
-    return [_day_of_name(r[0]) for r in rows]
+    return {_day_of_name(r[0]): r[0] for r in rows}
+
+
+async def days_present(conn: Conn) -> list[int]:
+    """Give the days that have a table, oldest first."""
+    return list(await tables(conn))
 
 
 async def newest_ts(conn: Conn) -> int | None:
     """Give the start of the newest stored bar, None when there is none: the store's idea of now."""
-    for day in reversed(await days_present(conn)):
-        found = (await fetch(conn, NEWEST.format(bars=partition_name(day)).encode()))[0][0]
+    for table in reversed((await tables(conn)).values()):
+        found = (await fetch(conn, NEWEST.format(bars=table).encode()))[0][0]
         if found is not None:
             return int(found)
     return None
@@ -112,11 +121,15 @@ async def retention(conn: Conn, keep_days: int) -> list[str]:
     if old:
         await backfills.forget(conn, first_kept * DAY_NS)
         await imports.forget(conn, first_kept * DAY_NS)
+    is_hyper = await timescale.is_hyper(conn)
     for day in old:
         async with conn.transaction():
             await conn.execute("SET LOCAL lock_timeout = '5s'")  # never a queue of writers behind a long read
             await conn.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK_KEY,))
-            await conn.execute(f"DROP TABLE {partition_name(day)}".encode())
+            if is_hyper:
+                await timescale.drop(conn, day + 1)
+            else:
+                await conn.execute(f"DROP TABLE {partition_name(day)}".encode())
     cutoff = Ns(first_kept * DAY_NS)
     await conn.execute("DELETE FROM bar_revisions WHERE ts < %s", (cutoff,))
     await conn.execute("DELETE FROM contexts WHERE ts_end < %s", (cutoff,))
@@ -141,16 +154,21 @@ async def db_size(conn: Conn) -> Size:
         "WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition "
         "GROUP BY c.relname ORDER BY 2 DESC",
     )
-    days = [partition_name(d) for d in await days_present(conn)]
+    sizes = {str(r[0]): int(r[1]) for r in rows}
+    if await timescale.is_hyper(conn):
+        own, days = await timescale.sizes(conn)
+        sizes |= own
+    else:
+        days = await _day_sizes(conn)
     full = days[:-1] or days
-    per_day = 0
-    if full:
-        found = await fetch(
-            conn, "SELECT sum(pg_total_relation_size(t::regclass))::bigint FROM unnest(%s::text[]) t", (full,)
-        )
-        per_day = int(found[0][0]) // len(full)
     total = await fetch(conn, "SELECT pg_database_size(current_database())")
-    return Size({str(r[0]): int(r[1]) for r in rows}, per_day, int(total[0][0]))
+    return Size(sizes, sum(full) // len(full) if full else 0, int(total[0][0]))
+
+
+async def _day_sizes(conn: Conn) -> list[int]:
+    names = list((await tables(conn)).values())
+    rows = await fetch(conn, "SELECT pg_total_relation_size(t::regclass) FROM unnest(%s::text[]) t", (names,))
+    return [int(n) for (n,) in rows]
 
 
 def _date(day: int) -> datetime:

@@ -13,10 +13,10 @@ NOTE = "INSERT INTO unrolled_days SELECT unnest(%s::int[]) ON CONFLICT (day) DO 
 TAKE = "DELETE FROM unrolled_days WHERE day = (SELECT min(day) FROM unrolled_days) RETURNING day"
 
 FOLD = """
-    (array_agg(b.open ORDER BY b.ts))[1], max(b.high), min(b.low), (array_agg(b.close ORDER BY b.ts DESC))[1],
-    sum(b.volume),
-    sum(b.volume * b.vwap) / nullif(sum(b.volume) FILTER (WHERE b.vwap IS NOT NULL), 0),
-    sum(b.trades)
+    (array_agg(b.open ORDER BY b.ts))[1] AS open, max(b.high) AS high, min(b.low) AS low,
+    (array_agg(b.close ORDER BY b.ts DESC))[1] AS close, sum(b.volume) AS volume,
+    sum(b.volume * b.vwap) / nullif(sum(b.volume) FILTER (WHERE b.vwap IS NOT NULL), 0) AS vwap,
+    sum(b.trades) AS trades
 """
 REPLACE = (
     "ON CONFLICT (series_id, ts) DO UPDATE SET open = excluded.open, high = excluded.high, low = excluded.low, "

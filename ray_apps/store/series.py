@@ -103,9 +103,9 @@ async def newest_end(conn: Conn, asset_class: AssetClass) -> int:
     """Give the end of the newest stored bar of a class, UTC ns; 0 where there is none."""
     first = series_id(asset_class, 0)
     span = {"first": first, "after": first + CLASS_STRIDE}
-    for day in reversed(await partitions.days_present(conn)):
+    for table in reversed((await partitions.tables(conn)).values()):
         query = (
-            f"SELECT b.ts, s.bar_s FROM {partitions.partition_name(day)} b JOIN series s ON s.id = b.series_id "  # noqa: S608
+            f"SELECT b.ts, s.bar_s FROM {table} b JOIN series s ON s.id = b.series_id "  # noqa: S608
             "WHERE b.series_id >= %(first)s AND b.series_id < %(after)s ORDER BY b.ts DESC LIMIT 1"
         )
         rows = await fetch(conn, query.encode(), span)

@@ -39,9 +39,9 @@ def slots_of(known: list[Series], bar_s: int, symbols: tuple[str, ...] = ()) -> 
 async def extent(conn: Conn, asset_class: AssetClass, slots: I32, bar_s: int) -> Span | None:
     """Give the start of the slots' oldest stored bar and the end of their newest; None where there is none."""
     ids = [series_id(asset_class, int(s)) for s in slots]
-    days = await partitions.days_present(conn) if ids else []
-    oldest = await _first(conn, "min", days, ids)
-    newest = await _first(conn, "max", days[::-1], ids)
+    tables = list((await partitions.tables(conn)).values()) if ids else []
+    oldest = await _first(conn, "min", tables, ids)
+    newest = await _first(conn, "max", tables[::-1], ids)
     return None if oldest is None or newest is None else Span(oldest, newest + bar_s * NS_PER_S)
 
 
@@ -55,10 +55,10 @@ async def was_called(conn: Conn, asset_class: AssetClass, span: Span) -> bool:
     return bool(rows[0][0])
 
 
-async def _first(conn: Conn, aggregate: str, days: list[int], ids: list[int]) -> int | None:
-    """Give the least or greatest start of the first of the days that has bars of the series."""
-    for day in days:
-        query = f"SELECT {aggregate}(ts) FROM {partitions.partition_name(day)} WHERE series_id = ANY(%s)"
+async def _first(conn: Conn, aggregate: str, tables: list[str], ids: list[int]) -> int | None:
+    """Give the least or greatest start of the first of the days' tables that has bars of the series."""
+    for table in tables:
+        query = f"SELECT {aggregate}(ts) FROM {table} WHERE series_id = ANY(%s)"
         found = (await fetch(conn, query.encode(), (ids,)))[0][0]
         if found is not None:
             return int(found)

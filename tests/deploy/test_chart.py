@@ -18,7 +18,8 @@ FOREIGN = ("ray.io", "monitoring.coreos.com")
 SNAPSHOT = Path(__file__).parent / "snapshots" / "kind.yaml"
 LONG_RUNNING = ("Deployment", "StatefulSet")
 GROUP = ["ray.workers[0].name=a", "ray.workers[0].serve=true", "ray.workers[0].resources.requests.cpu=1"]
-WITH_TOKEN = {"Job/tw-tapewatch-retire", "RayService/tw-tapewatch/head"}
+HOURS = {"CronJob/tw-tapewatch-hours-open", "CronJob/tw-tapewatch-hours-close"}
+WITH_TOKEN = {"Job/tw-tapewatch-retire", "RayService/tw-tapewatch/head", *HOURS}
 CRDS = Path(os.environ.get("TAPEWATCH_DATA", ROOT.parent / "shared" / "data")).parent / "cluster" / "manifests"
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -133,6 +134,7 @@ def test_the_laptops_objects_are_as_they_were() -> None:
         (["ray.upgradeStrategy=Never"], "upgradeStrategy"),
         (["image.pullPolicy=Sometimes"], "pullPolicy"),
         (["retention.schedule=daily"], "schedule"),
+        (["marketHours.open=early"], "open"),
         (["vendor.tiers.stocks=gold"], "tiers"),
         (["ray.workers[0].nme=x"], "nme"),
     ],
@@ -155,6 +157,7 @@ def test_a_typo_is_named(wrong: list[str], said: str) -> None:
         (["ray.workers[0].stream=false", *GROUP], "expected a group with stream: true"),
         (["redis.enabled=false", "redis.existingSecret=r"], "redis.gcsAddress"),
         (["api.ingress.enabled=true"], "api.ingress.host"),
+        (["marketHours.enabled=true"], "expected asset classes with sessions in settings.assets, was crypto"),
     ],
 )
 def test_what_cannot_work_says_why(wrong: list[str], said: str) -> None:

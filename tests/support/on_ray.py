@@ -1,7 +1,7 @@
 """Run the cluster's applications on a Ray of this machine, as a RayService would: a command a line on stdin.
 
 `deploy JSON` gives supervisor and gateway these settings and answers `deployed` when both are healthy; `actors` names
-the actors there are; the end of stdin ends all of it.
+the actors there are; `drain` does what the end of a pod does; the end of stdin ends all of it.
 """
 
 import json
@@ -18,6 +18,7 @@ from ray import serve
 from ray.serve.context import _get_global_client
 from ray.serve.schema import ApplicationStatus, ServeDeploySchema
 
+from ray_apps.cluster import drain_here
 from ray_apps.placement import NAMESPACE
 
 APPLICATIONS = ("supervisor", "tapewatch")
@@ -63,6 +64,8 @@ def main() -> None:
         order, _, rest = line.strip().partition(" ")
         if order == "deploy":
             print(deploy(json.loads(rest)), flush=True)
+        elif order == "drain":
+            print("drained", *sorted(drain_here()), flush=True)
         else:
             print(json.dumps(actors()), flush=True)
     serve.delete("supervisor")

@@ -35,9 +35,10 @@ containers:
     resources: {{- toYaml .resources | nindent 6 }}
     env:
       {{- include "tapewatch.env" $ | nindent 6 }}
-      # workers' logs reach stdout; Ray's own statistics do not
+      # workers' logs reach stdout; Ray's own statistics and its dashboard's access lines do not
       - {name: RAY_LOG_TO_STDERR, value: "1"}
       - {name: RAY_BACKEND_LOG_LEVEL, value: warning}
+      - {name: RAY_LOGGER_LEVEL, value: warning}
       - {name: RAY_event_stats, value: "0"}
       - {name: RAY_debug_dump_period_milliseconds, value: "0"}
     ports:

@@ -31,6 +31,13 @@
 {{- if and .Values.ray.gcsFaultTolerance (not .Values.redis.enabled) (not .Values.redis.gcsAddress) -}}
 {{- fail "\n\nray.gcsFaultTolerance: with a Redis of yours it needs redis.gcsAddress (host:port), was empty\n" -}}
 {{- end -}}
+{{- if .Values.marketHours.enabled -}}
+{{- range $class := .Values.settings.assets -}}
+{{- if has $class (list "crypto" "forex") -}}
+{{- fail (printf "\n\nmarketHours.enabled: expected asset classes with sessions in settings.assets, was %s, which trades round the clock\n" $class) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- if and .Values.api.ingress.enabled (not .Values.api.ingress.host) -}}
 {{- fail "\n\napi.ingress.host: expected a host name where the ingress is enabled, was empty\n" -}}
 {{- end -}}

@@ -397,7 +397,7 @@ def test_the_console_says_both_topics(dsn: str) -> None:
         ]  # fmt: skip
         await writer.commit(epoch=1, seq=0, outbox=rows)
         await writer.close()
-        async with pumping(dsn, Console(lines.append)):
+        async with pumping(dsn, Console(lambda said: lines.append(said.text))):
             await eventually(lambda: count(dsn, "delivered_at IS NOT NULL OR dead_at IS NOT NULL") == 3)
 
     asyncio.run(main())

@@ -1,0 +1,110 @@
+"""Market hours: the live cluster's workers go and come back; the service's own numbers are what comes back."""
+
+import copy
+import importlib.machinery
+import importlib.util
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.deploy.helm import CHART, ROOT, rendered
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+BASE = "/apis/ray.io/v1/namespaces/markets"
+
+
+def program() -> Any:
+    path = ROOT / "k8s" / "image" / "hours"
+    loader = importlib.machinery.SourceFileLoader("hours", str(path))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("hours", loader))
+    loader.exec_module(module)
+    return module
+
+
+class ApiServer:
+    """What the API server holds of one RayService, behind the paths and verbs the role allows."""
+
+    def __init__(self, values: str) -> None:
+        (self.service,) = [o for o in rendered(CHART / "ci" / values) if o["kind"] == "RayService"]
+        self.service = copy.deepcopy(self.service)
+        spec = copy.deepcopy(self.service["spec"]["rayClusterConfig"])
+        self.cluster = {"metadata": {"name": "tw-tapewatch-x7"}, "spec": spec}
+
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        path = request.url.path
+        if (request.method, path) == ("GET", f"{BASE}/rayservices/tw-tapewatch"):
+            return httpx.Response(200, json=self.service)
+        if (request.method, path) == ("GET", f"{BASE}/rayclusters"):
+            assert request.url.params["labelSelector"] == "ray.io/originated-from-cr-name=tw-tapewatch"
+            return httpx.Response(200, json={"items": [self.cluster]})
+        if (request.method, path) == ("PATCH", f"{BASE}/rayclusters/tw-tapewatch-x7"):
+            assert request.headers["content-type"] == "application/json-patch+json"
+            return httpx.Response(200 if all(self._apply(op) for op in json.loads(request.content)) else 422)
+        return httpx.Response(403)
+
+    def _apply(self, op: dict[str, Any]) -> bool:
+        *way, key = op["path"].strip("/").split("/")
+        at: Any = self.cluster
+        for step in way:
+            at = at[int(step)] if step.isdigit() else at[step]
+        if op["op"] == "test":
+            return bool(at[key] == op["value"])
+        at[key] = op["value"]
+        return True
+
+    def replicas(self) -> dict[str, tuple[int, int, int]]:
+        groups = self.cluster["spec"]["workerGroupSpecs"]
+        return {g["groupName"]: (g["replicas"], g["minReplicas"], g["maxReplicas"]) for g in groups}
+
+
+def run(api: ApiServer, order: str, groups: list[str]) -> int:
+    with httpx.Client(base_url="https://api", transport=httpx.MockTransport(api.answer)) as client:
+        return int(program().main(client, order, "markets", "tw-tapewatch", groups))
+
+
+def test_workers_that_stream_go_and_come_back() -> None:
+    api = ApiServer("ha-values.yaml")
+    assert run(api, "close", ["stream"]) == 1
+    assert api.replicas() == {"stream": (0, 0, 0), "serve": (2, 2, 6)}
+    assert run(api, "close", ["stream"]) == 1
+    assert run(api, "open", ["stream"]) == 1
+    assert api.replicas() == {"stream": (2, 2, 2), "serve": (2, 2, 6)}
+
+
+def test_what_was_upgraded_meanwhile_comes_back() -> None:
+    api = ApiServer("market-hours-values.yaml")
+    run(api, "close", ["main"])
+    group = api.service["spec"]["rayClusterConfig"]["workerGroupSpecs"][0]
+    group["replicas"] = group["maxReplicas"] = 3
+    run(api, "open", ["main"])
+    assert api.replicas() == {"main": (3, 1, 3)}
+    assert api.cluster["spec"]["headGroupSpec"] == api.service["spec"]["rayClusterConfig"]["headGroupSpec"]
+
+
+def test_another_order_and_a_refusal_are_said() -> None:
+    api = ApiServer("market-hours-values.yaml")
+    with pytest.raises(ValueError, match="expected open or close, was 'shut'"):
+        run(api, "shut", ["main"])
+    with (
+        httpx.Client(base_url="https://api", transport=httpx.MockTransport(api.answer)) as client,
+        pytest.raises(httpx.HTTPStatusError, match="403"),
+    ):
+        program().main(client, "open", "other", "tw-tapewatch", ["main"])
+
+
+def test_the_jobs_name_the_groups_that_stream_and_may_do_no_more() -> None:
+    objects = rendered(CHART / "ci" / "market-hours-values.yaml")
+    jobs = [o for o in objects if o["kind"] == "CronJob" and "hours" in o["metadata"]["name"]]
+    assert [(j["spec"]["schedule"], j["spec"]["timeZone"]) for j in jobs] == [
+        ("30 3 * * 1-5", "America/New_York"), ("15 20 * * 1-5", "America/New_York"),
+    ]  # fmt: skip
+    for job, order in zip(jobs, ("open", "close"), strict=True):
+        (container,) = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+        assert container["command"] == ["hours", order, "markets", "tw-tapewatch", "main"]
+    (role,) = [o for o in objects if o["kind"] == "Role" and o["metadata"]["name"] == "tw-tapewatch-hours"]
+    allowed = {(r["resources"][0], verb) for r in role["rules"] for verb in r["verbs"]}
+    assert allowed == {("rayservices", "get"), ("rayclusters", "list"), ("rayclusters", "patch")}
+    off = rendered(CHART / "ci" / "minimal-values.yaml")
+    assert not [o for o in off if "hours" in o["metadata"]["name"]]
