@@ -15,10 +15,9 @@ from collections.abc import Iterator
 
 import httpx
 
-from k8s.reach import RELEASE, ROOT, Bars, Run, run, until
+from k8s.reach import CHART, READY_S, RELEASE, Bars, Run, run, until
 
-CHART = ROOT / "charts" / "tapewatch"
-INSTALL_S, READY_S, BACK_S = 480.0, 600.0, 240.0
+BACK_S = 240.0
 STEADY_S = 90.0
 """Until the bursts of the start are no longer among those of the last minute."""
 FEEDS = 2
@@ -114,12 +113,8 @@ class Proof:
 
     def figures(self) -> str:
         """Read how long bursts take and what memory each pod works on, from Prometheus and the node."""
-        with self.on.service(f"{RELEASE}-prometheus", 9090) as client:
-            time.sleep(STEADY_S)
-            query = "histogram_quantile(0.99, sum by (le) (rate(tapewatch_burst_seconds_bucket[1m])))"
-            found = client.get("/api/v1/query", params={"query": query}).json()["data"]["result"]
-        assert found, "expected bursts counted, was none"
-        p99_s = self.on.figures["burst_p99_s"] = float(found[0]["value"][1])
+        time.sleep(STEADY_S)
+        p99_s = self.on.figures["burst_p99_s"] = self.on.burst_p99_s("1m")
         used = self.on.memory()
         self.on.figures |= {f"{pod}_mb": mb for pod, mb in used.items()}
         return f"burst p99 {p99_s:.2f} s; MB: {', '.join(f'{pod} {mb:.0f}' for pod, mb in sorted(used.items()))}"

@@ -13,7 +13,10 @@ from typing import Any
 import httpx
 
 ROOT = Path(__file__).resolve().parents[1]
+CHART = ROOT / "charts" / "tapewatch"
 RELEASE = "tapewatch"
+READY_S = 600.0
+BURSTS = "histogram_quantile(0.99, sum by (le) (rate(tapewatch_burst_seconds_bucket[{}])))"
 LOOK_S = 2.0
 
 
@@ -62,6 +65,13 @@ class Run:
         status = json.loads(self.kubectl("get", "rayservice", RELEASE, "-o", "json"))["status"]
         conditions = {c["type"]: c["status"] for c in status["conditions"]}
         return conditions.get("Ready") == "True"
+
+    def burst_p99_s(self, last: str) -> float:
+        """Give how long 99 of 100 bursts of the last while (`1m`) took at most, from the bundled Prometheus."""
+        with self.service(f"{RELEASE}-prometheus", 9090) as client:
+            found = client.get("/api/v1/query", params={"query": BURSTS.format(last)}).json()["data"]["result"]
+        assert found, "expected bursts counted, was none"
+        return float(found[0]["value"][1])
 
     def memory(self) -> dict[str, float]:
         """Give the working set of each component in MB, as the nodes tell it."""

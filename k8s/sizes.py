@@ -9,8 +9,7 @@ import json
 import sys
 import time
 
-from k8s.e2e import CHART, READY_S
-from k8s.reach import RELEASE, Run, until
+from k8s.reach import CHART, READY_S, RELEASE, Run, until
 
 WATCHED_S = 240.0
 """Four minutes and their bursts after the start."""
@@ -24,16 +23,12 @@ def measure(on: Run, symbols: int) -> dict[str, object]:
     until(on.is_running, 2 * READY_S, "the RayService to run")
     ready_s = time.monotonic() - began
     time.sleep(WATCHED_S)
-    with on.service(f"{RELEASE}-prometheus", 9090) as client:
-        query = "histogram_quantile(0.99, sum by (le) (rate(tapewatch_burst_seconds_bucket[2m])))"
-        found = client.get("/api/v1/query", params={"query": query}).json()["data"]["result"]
+    p99_s = on.burst_p99_s("3m")
     used = on.memory()
     on.helm("uninstall", RELEASE, "--wait", "--timeout", "6m")
     on.kubectl("delete", "pvc", "-l", f"app.kubernetes.io/instance={RELEASE}")
-    p99_s = float(found[0]["value"][1]) if found else None
-    return {"symbols": symbols, "ready_s": round(ready_s), "burst_p99_s": p99_s} | {
-        k: round(v) for k, v in used.items()
-    }
+    said: dict[str, object] = {"symbols": symbols, "ready_s": round(ready_s), "burst_p99_s": round(p99_s, 3)}
+    return said | {f"{component}_mb": round(mb) for component, mb in used.items()}
 
 
 def main() -> int:

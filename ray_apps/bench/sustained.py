@@ -110,7 +110,7 @@ def _play(running: System, pace: Pace, seen: Seen, seconds: float) -> None:
     """Let the market run for so long, at a pace at which nothing is lost."""
     began, looked = time.monotonic(), float("-inf")
     while (now := time.monotonic() - began) < seconds:
-        looked_at = time.time()
+        look_began_s = time.time()
         state = running.counters()
         stats, on_way = state["stats"], state["on_way"]
         market = running.steer("/admin/clock", speed=pace.speed)
@@ -122,7 +122,7 @@ def _play(running: System, pace: Pace, seen: Seen, seconds: float) -> None:
             looked = now
         running.look()
         time.sleep(LOOK_S)
-        seen.longest_look_s = max(seen.longest_look_s, time.time() - looked_at)
+        seen.longest_look_s = max(seen.longest_look_s, time.time() - look_began_s)
 
 
 def _drain(running: System) -> float:

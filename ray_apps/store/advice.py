@@ -1,5 +1,6 @@
 """Say which database is meant, without its password, and what to do about what it answered."""
 
+import re
 from urllib.parse import urlsplit
 
 FIXES = (
@@ -8,20 +9,19 @@ FIXES = (
         "user or password is not the server's: mend DATABASE_URL (on a cluster its Secret)",
     ),
     ("no password supplied", "DATABASE_URL has no password: postgresql://user:password@host:port/name"),
-    ("no pg_hba.conf entry", "the server refuses this user or address: allow it in its pg_hba.conf"),
-    ("role ", "make the user: CREATE ROLE name LOGIN PASSWORD '...'"),
-    ("database ", "make the database: CREATE DATABASE name OWNER user"),
-    (
-        "permission denied",
-        "let the user make tables: ALTER DATABASE name OWNER TO user",
-    ),
+    (r"no pg_hba\.conf entry", "the server refuses this user or address: allow it in its pg_hba.conf"),
+    ("role .* does not exist", "make the user: CREATE ROLE name LOGIN PASSWORD '...'"),
+    ("database .* does not exist", "make the database: CREATE DATABASE name OWNER user"),
+    ("is starting up|in recovery mode", "it will take connections soon: wait"),
+    ("is shutting down", "it is being stopped: start it again"),
+    ("permission denied", "let the user make tables: ALTER DATABASE name OWNER TO user"),
     ("must be owner", "run the migration as the user who made the tables: REASSIGN OWNED BY former TO user"),
     ("No space left", "its volume is full: make room or a larger volume, or lower retention_days"),
     ("too many", "its connections are taken: raise max_connections"),
     ("resolve host", "its name is not known here: mend the host in DATABASE_URL"),
     ("schema", "`tapewatch db migrate` makes it, on a cluster the job that ends in -migrate: see its log"),
 )
-"""Words of a message, the first that fits counts, and what mends it."""
+"""Patterns of a message, the first that is found counts, and what mends it."""
 UNREACHED = "is it running, and does a firewall or NetworkPolicy let us through?"
 
 
@@ -43,8 +43,12 @@ def fix(said: str) -> str:
     "make the user: CREATE ROLE name LOGIN PASSWORD '...'"
     >>> fix("connection refused")
     'is it running, and does a firewall or NetworkPolicy let us through?'
+    >>> fix("FATAL:  the database system is starting up")
+    'it will take connections soon: wait'
+    >>> fix('permission denied for database "tape"')
+    'let the user make tables: ALTER DATABASE name OWNER TO user'
     """
-    return next((advice for words, advice in FIXES if words in said), UNREACHED)
+    return next((advice for pattern, advice in FIXES if re.search(pattern, said)), UNREACHED)
 
 
 def advised(dsn: str, expected: str, said: str) -> str:

@@ -49,7 +49,7 @@ async def bars_of(conn: Conn, series: int, bar_s: int, from_ns: int, to_ns: int)
 
 async def extent(conn: Conn, series: list[int]) -> Extent | None:
     """Give the span of what is stored of some series; None where nothing is."""
-    tables = list((await partitions.tables(conn)).values())
+    tables = list((await partitions.tables(conn)).values()) if series else []
     first = await _edge(conn, tables, "min", series)
     last = await _edge(conn, tables[::-1], "max", series)
     return None if first is None or last is None else Extent(first, last)

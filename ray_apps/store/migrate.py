@@ -66,7 +66,7 @@ def _migrate(dsn: str) -> str:
 def await_schema(dsn: str, timeout_s: float) -> None:
     """Wait until the database has the newest schema; TimeoutError says what it had last."""
     wanted = newest()
-    _await(dsn, timeout_s, f"schema {wanted}", lambda found: found == wanted)
+    _await(dsn, timeout_s, f"schema {wanted}", lambda found: found == f"schema {wanted}")
 
 
 def await_database(dsn: str, timeout_s: float, say: Callable[[str], None] = LOG.info) -> None:
@@ -99,7 +99,7 @@ def _found(engine: Engine) -> str:
     """Give the schema's version, or why there is none."""
     try:
         with engine.connect() as conn:
-            return version(conn) or "no schema"
+            return f"schema {found}" if (found := version(conn)) else "no schema"
     except SQLAlchemyError as e:
         return f"{NO_ANSWER}: {_said(e)}"
 

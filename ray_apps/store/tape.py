@@ -7,13 +7,11 @@ import numpy as np
 
 from features.block import BarBlock, rows_of
 from features.market.types import I32, NS_PER_S, AssetClass, Hole, Series
-from ray_apps.store import partitions
+from ray_apps.store import columns
 from ray_apps.store.connect import Conn, Ns, fetch
 from ray_apps.store.feeds import holes_since
 from ray_apps.store.recovery import blocks_since
 from ray_apps.store.rows import series_id
-
-# ruff: noqa: S608 (statements are put together from constants of this package only)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +36,8 @@ def slots_of(known: list[Series], bar_s: int, symbols: tuple[str, ...] = ()) -> 
 
 async def extent(conn: Conn, asset_class: AssetClass, slots: I32, bar_s: int) -> Span | None:
     """Give the start of the slots' oldest stored bar and the end of their newest; None where there is none."""
-    ids = [series_id(asset_class, int(s)) for s in slots]
-    tables = list((await partitions.tables(conn)).values()) if ids else []
-    oldest = await _first(conn, "min", tables, ids)
-    newest = await _first(conn, "max", tables[::-1], ids)
-    return None if oldest is None or newest is None else Span(oldest, newest + bar_s * NS_PER_S)
+    found = await columns.extent(conn, [series_id(asset_class, int(s)) for s in slots])
+    return None if found is None else Span(found.first_ns, found.last_ns + bar_s * NS_PER_S)
 
 
 async def was_called(conn: Conn, asset_class: AssetClass, span: Span) -> bool:
@@ -53,16 +48,6 @@ async def was_called(conn: Conn, asset_class: AssetClass, span: Span) -> bool:
         (asset_class.value, Ns(span.from_ns), Ns(span.to_ns)),
     )
     return bool(rows[0][0])
-
-
-async def _first(conn: Conn, aggregate: str, tables: list[str], ids: list[int]) -> int | None:
-    """Give the least or greatest start of the first of the days' tables that has bars of the series."""
-    for table in tables:
-        query = f"SELECT {aggregate}(ts) FROM {table} WHERE series_id = ANY(%s)"
-        found = (await fetch(conn, query.encode(), (ids,)))[0][0]
-        if found is not None:
-            return int(found)
-    return None
 
 
 async def has_bars(conn: Conn, asset_class: AssetClass, slots: I32, span: Span) -> bool:

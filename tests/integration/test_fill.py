@@ -2,7 +2,8 @@
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -71,20 +72,25 @@ def history(rest: str, dsn: str) -> HistoryPlan:
     )  # fmt: skip
 
 
+def system(
+    where: Mapping[str, object], dsn: str, folder: Path, holder: str = "one"
+) -> AbstractAsyncContextManager[Live]:
+    """Hold the system that reads a simulator, with its history."""
+    past = history(str(where["rest"]), dsn)
+    plan, shards = plans(STOCKS, str(where["ws"]), dsn, folder, warm=WARM, detection=LOUD, history=past, holder=holder)
+    return live(plan, shards)
+
+
 def watch(dsn: str, folder: Path, act: Act | None = None) -> None:
     """Watch `MINUTES` of the tape; `act` is done to the running system after a third of them."""
 
     async def run() -> None:
-        async with simulator(CONFIG) as where:
-            rest = str(where["rest"])
-            past = history(rest, dsn)
-            plan, shards = plans(STOCKS, str(where["ws"]), dsn, folder, warm=WARM, detection=LOUD, history=past)
-            async with live(plan, shards) as running:
-                scene = Scene(running, rest)
-                await scene.closed(MINUTES // 3)
-                if act is not None:
-                    await act(scene)
-                await scene.closed(MINUTES)
+        async with simulator(CONFIG) as where, system(where, dsn, folder) as running:
+            scene = Scene(running, str(where["rest"]))
+            await scene.closed(MINUTES // 3)
+            if act is not None:
+                await act(scene)
+            await scene.closed(MINUTES)
 
     asyncio.run(run())
 
@@ -184,10 +190,8 @@ def test_a_hole_that_was_open_when_the_system_ended_is_asked_for_again(
 
     async def run() -> None:
         async with simulator(CONFIG) as where:
-            ws, rest = str(where["ws"]), str(where["rest"])
-            past = history(rest, blank_dsn)
-            plan, shards = plans(STOCKS, ws, blank_dsn, tmp_path, warm=WARM, detection=LOUD, history=past, holder="one")
-            async with live(plan, shards) as first:
+            rest = str(where["rest"])
+            async with system(where, blank_dsn, tmp_path, "one") as first:
                 scene = Scene(first, rest)
                 await scene.closed(3)
                 await scene.post("faults", rest_error=400)
@@ -196,8 +200,7 @@ def test_a_hole_that_was_open_when_the_system_ended_is_asked_for_again(
                 await scene.closed(32)
                 assert query(blank_dsn, still_open)
             await scene.post("faults", rest_error=0)
-            plan, shards = plans(STOCKS, ws, blank_dsn, tmp_path, warm=WARM, detection=LOUD, history=past, holder="two")
-            async with live(plan, shards) as second:
+            async with system(where, blank_dsn, tmp_path, "two") as second:
                 await Scene(second, rest).closed(MINUTES)
                 await eventually(lambda: not query(blank_dsn, still_open), 30)
 
@@ -246,18 +249,15 @@ def test_a_feed_that_dies_is_followed_by_one_that_fills(
 
     async def run() -> None:
         async with simulator(CONFIG) as where:
-            ws, rest = str(where["ws"]), str(where["rest"])
-            past = history(rest, dsn)
-            plan, shards = plans(STOCKS, ws, dsn, tmp_path, warm=WARM, detection=LOUD, history=past, holder="one")
-            async with live(plan, shards) as first:
+            rest = str(where["rest"])
+            async with system(where, dsn, tmp_path, "one") as first:
                 await Scene(first, rest).closed(MINUTES // 3)
                 await eventually(lambda: bool(bars(dsn)), 60)  # a shard may still be at the warm tape
                 first.task.cancel()  # dies with what it had received and not stored
                 with pytest.raises(asyncio.CancelledError):
                     await first.task
             query(dsn, "UPDATE leases SET expires_at = now()")
-            plan, shards = plans(STOCKS, ws, dsn, tmp_path, warm=WARM, detection=LOUD, history=past, holder="two")
-            async with live(plan, shards) as second:
+            async with system(where, dsn, tmp_path, "two") as second:
                 await Scene(second, rest).closed(MINUTES)
 
     asyncio.run(run())
