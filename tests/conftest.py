@@ -1,5 +1,6 @@
 """Fixtures of every test: no network outside integration tests; one PostgreSQL and Valkey a session."""
 
+import gc
 import os
 import re
 import socket
@@ -41,6 +42,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     marks = MODULES_MARKS.search(collection_path.read_text("utf-8"))
     out = set(re.findall(r"not (\w+)", config.option.markexpr))
     return bool(marks and out.intersection(re.findall(r"mark\.(\w+)", marks[1]))) or None
+
+
+def pytest_collection_finish() -> None:
+    """Spare the collector what lives to the end: the modules and the tests."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

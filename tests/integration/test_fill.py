@@ -220,6 +220,7 @@ def test_a_feed_that_dies_is_followed_by_one_that_fills(
             plan, shards = plans(STOCKS, ws, dsn, tmp_path, warm=WARM, detection=LOUD, history=past, holder="one")
             async with live(plan, shards) as first:
                 await Scene(first, rest).closed(MINUTES // 3)
+                await eventually(lambda: query(dsn, "SELECT 1 FROM bars WHERE in_state LIMIT 1"), 60)
                 first.task.cancel()  # dies with what it had received and not stored
                 with pytest.raises(asyncio.CancelledError):
                     await first.task
