@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
+from typing import Any
 
 import typer
+import typer.main
 
 from ray_apps.commands import (
     anomalies,
@@ -59,6 +62,12 @@ app.command(hidden=True)(warm.warm)
 app.command(hidden=True)(drain.drain)
 
 
+@cache
+def command() -> Any:
+    """Give the commands as one; putting them together takes longer than running most of them."""
+    return typer.main.get_command(app)
+
+
 def main() -> None:
     """Run the command line and exit: 0 ok, 1 failed, 2 wrong usage, 130 interrupted."""
     sys.exit(run(sys.argv[1:]))
@@ -71,7 +80,7 @@ def run(args: list[str]) -> int:
     """
     is_json = "--json" in args
     try:
-        code = app(args or ["--help"], prog_name="tapewatch", standalone_mode=False, obj=World(database, instant))
+        code = command()(args or ["--help"], prog_name="tapewatch", standalone_mode=False, obj=World(database, instant))
     except typer.TyperException as e:
         return _fail(e.format_message(), e.exit_code, is_json)
     except UserError as e:

@@ -75,9 +75,19 @@ def tree(file: str) -> ast.Module:
     return ast.parse((ROOT / file).read_text("utf-8"), file)
 
 
-def imports(file: str) -> Iterator[tuple[str, int]]:
+@cache
+def nodes(file: str) -> list[ast.AST]:
+    return list(ast.walk(tree(file)))
+
+
+@cache
+def imports(file: str) -> list[tuple[str, int]]:
     """Give every module a file imports, at any depth, `from a import b` as a.b."""
-    for node in ast.walk(tree(file)):
+    return list(_imports(file))
+
+
+def _imports(file: str) -> Iterator[tuple[str, int]]:
+    for node in nodes(file):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -107,9 +117,7 @@ def test_there_is_something_to_check():
 def test_imports_are_absolute():
     assert not faults(
         FILES,
-        lambda f: (
-            ("relative import", n.lineno) for n in ast.walk(tree(f)) if isinstance(n, ast.ImportFrom) and n.level
-        ),
+        lambda f: (("relative import", n.lineno) for n in nodes(f) if isinstance(n, ast.ImportFrom) and n.level),
     )
 
 
@@ -146,7 +154,7 @@ def test_ray_stays_in_its_files():
 
 def test_the_environment_is_read_in_settings_only():
     def wrong(file):
-        for node in ast.walk(tree(file)):
+        for node in nodes(file):
             if dotted(node) in ("os.environ", "os.getenv", "os.putenv", "os.environb"):
                 yield dotted(node), node.lineno
         for name, line in imports(file):
@@ -168,7 +176,7 @@ def test_features_imports_only_what_is_pure():
 
 def test_features_reads_no_clock_no_file_and_no_global_random_state():
     def wrong(file):
-        for node in ast.walk(tree(file)):
+        for node in nodes(file):
             if not isinstance(node, ast.Call):
                 continue
             name = dotted(node.func)
@@ -191,7 +199,7 @@ def test_nothing_is_unpickled():
         for name, line in imports(file):
             if name.partition(".")[0] in ("pickle", "cloudpickle", "joblib", "dill", "marshal", "shelve"):
                 yield f"imports {name}", line
-        for node in ast.walk(tree(file)):
+        for node in nodes(file):
             if isinstance(node, ast.keyword) and node.arg == "allow_pickle" and ast.unparse(node.value) != "False":
                 yield "allow_pickle", node.lineno
 
@@ -241,7 +249,7 @@ def test_files_and_functions_stay_small():
         n_lines = len((ROOT / file).read_text("utf-8").splitlines())
         if n_lines > MAX_FILE_LINES:
             yield f"{n_lines} lines, expected at most {MAX_FILE_LINES}", 1
-        for node in ast.walk(tree(file)):
+        for node in nodes(file):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 n_lines = (node.end_lineno or node.lineno) - node.lineno + 1
                 if n_lines > MAX_FUNCTION_LINES:

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import lzma
 import os
+from functools import cache
 from pathlib import Path
 
 import jsonschema
@@ -20,7 +21,8 @@ LONG_RUNNING = ("Deployment", "StatefulSet")
 GROUP = ["ray.workers[0].name=a", "ray.workers[0].serve=true", "ray.workers[0].resources.requests.cpu=1"]
 HOURS = {"CronJob/tw-tapewatch-hours-open", "CronJob/tw-tapewatch-hours-close"}
 WITH_TOKEN = {"Job/tw-tapewatch-retire", "RayService/tw-tapewatch/head", *HOURS}
-CRDS = Path(os.environ.get("TAPEWATCH_DATA", ROOT.parent / "shared" / "data")).parent / "cluster" / "manifests"
+DATA = Path(os.environ.get("TAPEWATCH_DATA", ROOT.parent / "shared" / "data"))
+CRDS = DATA.parent / "cluster" / "manifests" / "kuberay-crds.yaml.xz"
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 each = pytest.mark.parametrize("values", VALUES, ids=lambda p: p.stem)
@@ -51,15 +53,21 @@ def test_every_object_is_what_kubernetes_takes() -> None:
 
 @each
 def test_the_ray_service_is_what_the_operator_takes(values: Path) -> None:
-    path = CRDS / "kuberay-crds.yaml.xz"
-    if not path.exists():
+    if not CRDS.exists():
         pytest.skip("the operator's CRDs are not here")
-    crds = [d for d in yaml.safe_load_all(lzma.decompress(path.read_bytes())) if d]
+    (service,) = [o for o in rendered(values) if o["kind"] == "RayService"]
+    ray_service().validate(service)
+    yaml.safe_load(service["spec"]["serveConfigV2"])
+
+
+@cache
+def ray_service() -> jsonschema.Draft7Validator:
+    """Give what checks a RayService; reading the operator's CRDs takes seconds."""
+    fast = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    crds = [d for d in yaml.load_all(lzma.decompress(CRDS.read_bytes()), fast) if d]
     (crd,) = [c for c in crds if c["metadata"]["name"] == "rayservices.ray.io"]
     (schema,) = [v["schema"]["openAPIV3Schema"] for v in crd["spec"]["versions"] if v["name"] == "v1"]
-    (service,) = [o for o in rendered(values) if o["kind"] == "RayService"]
-    jsonschema.Draft7Validator(_closed(schema)).validate(service)
-    yaml.safe_load(service["spec"]["serveConfigV2"])
+    return jsonschema.Draft7Validator(_closed(schema))
 
 
 def _closed(schema):

@@ -72,6 +72,7 @@ def test_promtool_takes_the_rules() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.thorough
 @needs_promtool
 @pytest.mark.parametrize("path", TESTS, ids=lambda p: p.stem)
 def test_the_rules_fire_and_do_not_as_they_should(path) -> None:

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-import typer.main
 
-from ray_apps.cli import app, run
+from ray_apps.cli import command as whole
+from ray_apps.cli import run
 from ray_apps.commands.common import instant, zone
 from ray_apps.commands.lines import as_csv, line
 from ray_apps.errors import UsageError
@@ -27,7 +27,7 @@ def commands():
             for name, child in inner.items():
                 yield from leaves(child, [*path, name])
 
-    return list(leaves(typer.main.get_command(app), []))
+    return list(leaves(whole(), []))
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import sys
 import xml.etree.ElementTree as ET
 from datetime import UTC, datetime
@@ -52,16 +53,21 @@ def write(path: Path, bars: BarColumns, *more: str) -> None:
     path.write_text("\n".join(["t,o,h,l,c,v", *rows, *more]) + "\n")
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def coins(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a folder of three coins: one full, one with a hole, one with a wrong price and rows that are none."""
-    made = tmp_path / "bars"
-    made.mkdir()
+    made = tmp_path_factory.mktemp("coins")
     write(made / "A-USD.csv", coin(1))
     write(made / "B-USD.csv", without(coin(2), slice(600, 700)))
     t = START // NS_PER_MS
     write(made / "C-USD.csv", scaled(coin(3), slice(2_000, 2_001), 10.0), f"{t},1,2,3,x,5", f"{t + 60_000},0,0,0,0,0")
     return made
+
+
+@pytest.fixture
+def folder(coins: Path, tmp_path: Path) -> Path:
+    """Give a copy of the coins that a test may change."""
+    return shutil.copytree(coins, tmp_path / "bars")
 
 
 def test_a_folder_is_judged_and_told_within_a_hundred_columns(tapewatch, folder: Path) -> None:

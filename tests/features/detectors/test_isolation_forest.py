@@ -39,16 +39,16 @@ def test_one_column_is_enough() -> None:
 
 def test_a_row_without_a_value_has_no_score() -> None:
     x = rows(300, 3)
-    whole = forest().score(wide(x))
+    whole = forest(grown()).score(wide(x))
     x[7, 2] = x[150, 0] = np.nan
-    holed = forest().score(wide(x))
+    holed = forest(grown()).score(wide(x))
     assert np.flatnonzero(np.isnan(holed)).tolist() == [7, 150]
     known = ~np.isnan(holed)
     np.testing.assert_array_equal(holed[known], whole[known])
 
 
 def test_any_shape_of_rows_gives_the_same_bits() -> None:
-    f, x = forest(), wide(rows(5 * BLOCK + 3, 4))
+    f, x = forest(grown()), wide(rows(5 * BLOCK + 3, 4))
     whole = f.score(x)
     np.testing.assert_array_equal(np.concatenate([f.score(part) for part in np.array_split(x, 7)]), whole)
     np.testing.assert_array_equal([float(f.score(row)) for row in x[:9]], whole[:9])

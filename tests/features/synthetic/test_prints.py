@@ -1,3 +1,5 @@
+from functools import cache
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,6 +16,12 @@ from features.synthetic.tape import Tape, TapeConfig
 
 DAY = 20_711
 SECOND = 10**9
+
+
+@cache
+def tape_of(asset_class: AssetClass) -> Tape:
+    """Give a tape of sixty symbols, its days kept."""
+    return Tape(TapeConfig(asset_class, 60))
 
 
 def columns(block: TapeBlock) -> tuple[NDArray[np.intp], BarColumns]:
@@ -42,7 +50,7 @@ def check(bars: BarColumns, made: Prints, length_ns: int) -> None:
 @pytest.mark.parametrize("asset_class", list(AssetClass))
 @pytest.mark.parametrize("length_s", [1, 60])
 def test_bars_are_what_their_prints_add_up_to(asset_class: AssetClass, length_s: int) -> None:
-    tape = Tape(TapeConfig(asset_class, 60))
+    tape = tape_of(asset_class)
     start = (DAY * 1440 + 15 * 60) * MINUTE_NS
     row, bars = columns(tape.minute(start) if length_s == 60 else tape.seconds(start).take(slice(0, 6)))
     made = prints_of(row, bars, length_s * SECOND, seed=7)

@@ -8,7 +8,7 @@ from ray_apps.bench.parse import frames, run
 
 
 def test_figures_come_out() -> None:
-    found = run(n=300, rounds=2)
+    found = run(n=300, rounds=9)
     assert found["bars"] == 300
     assert found["ratio"] == pytest.approx(found["parse_ms"] / found["decode_ms"], rel=1.0)
 

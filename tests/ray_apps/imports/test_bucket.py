@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from moto.server import ThreadedMotoServer
 from pydantic import SecretStr
 
 from features.market.types import AssetClass
@@ -32,6 +31,7 @@ PREFIX = "flatfiles/us_stocks_sip/minute_aggs_v1"
 def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Config]:
     """Give a server of flat files: two days of the vendor's and something else."""
     import s3fs
+    from moto.server import ThreadedMotoServer  # takes a second, which only these tests should
 
     folder = tmp_path_factory.mktemp("flat")
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)

@@ -258,6 +258,7 @@ def cut(text: bytes, most: int) -> list[list[Line]]:
 
 
 def test_lines_are_cut_as_they_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray_apps.imports.lines.LINGER_S", 60.0)  # byte by byte takes long on a busy machine
     text = b"a\r\n\n" + b"b" * (3 * LONGEST_LINE) + b"\nc\n" + b" " * (2 * LONGEST_LINE) + b"\nd"
     for size in (CHUNK_BYTES, 7, 1):
         monkeypatch.setattr("ray_apps.imports.lines.CHUNK_BYTES", size)

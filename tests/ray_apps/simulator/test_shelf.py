@@ -35,6 +35,7 @@ class Counted(shelf.Shelf):
         return self.tape.block(day * 86_400 * 10**9, 1_440, columns)
 
 
+@pytest.mark.thorough
 def test_a_day_is_made_once_and_for_all_where_many_ask() -> None:
     kept = Counted(300)
     first = [kept.day(row, DAY) for row in (0, 1, 2)]
@@ -61,6 +62,7 @@ def test_what_was_not_asked_for_long_makes_room(monkeypatch: pytest.MonkeyPatch)
     assert kept.made[DAY + 1, 1] == 2
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("asset_class", [AssetClass.STOCKS, AssetClass.CRYPTO])
 def test_history_is_the_same_however_it_is_cut(asset_class: AssetClass) -> None:
     source = SyntheticSource(InjectedTape(Tape(TapeConfig(asset_class, 3))))

@@ -44,6 +44,7 @@ def test_too_few_say_nothing() -> None:
     assert len(longer_bars(np.empty(0, np.int64), 60)) == 0
 
 
+@pytest.mark.thorough
 def test_a_tape_has_none_and_a_series_says_its_own() -> None:
     held = frame_of(AssetClass.STOCKS, 7)
     for bars in histories(AssetClass.STOCKS, 20, 7).values():
