@@ -5,7 +5,8 @@ metadata:
   labels: {{- include "tapewatch.labels" $ | nindent 4 }}
     app.kubernetes.io/component: {{ .component }}
 spec:
-  restartPolicy: OnFailure
+  # a pod that failed stays, and with it what it said
+  restartPolicy: Never
   automountServiceAccountToken: false
   {{- include "tapewatch.pullSecrets" $ | nindent 2 }}
   securityContext: {{- include "tapewatch.podSecurity" (dict "uid" 10001) | nindent 4 }}
@@ -23,6 +24,7 @@ spec:
         - {name: TAPEWATCH_RETENTION_DAYS, value: {{ . | quote }}}
         {{- end }}
       securityContext: {{- include "tapewatch.containerSecurity" $ | nindent 8 }}
+      terminationMessagePolicy: FallbackToLogsOnError
       resources: {requests: {cpu: 100m, memory: 256Mi}, limits: {cpu: "1", memory: 2Gi}}
       volumeMounts:
         {{- include "tapewatch.scratchMounts" $ | nindent 8 }}

@@ -32,6 +32,7 @@ containers:
     image: {{ include "tapewatch.image" $ }}
     imagePullPolicy: {{ $.Values.image.pullPolicy }}
     securityContext: {{- include "tapewatch.containerSecurity" $ | nindent 6 }}
+    terminationMessagePolicy: FallbackToLogsOnError
     resources: {{- toYaml .resources | nindent 6 }}
     env:
       {{- include "tapewatch.env" $ | nindent 6 }}
