@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +12,7 @@ import pytest
 
 from features.decisions.config import DetectionConfig
 from features.market.types import NS_PER_MS, NS_PER_S, AssetClass
+from features.stages import minute
 from ray_apps.ingest import mending
 from ray_apps.ingest.plan import HistoryPlan, WarmPlan
 from ray_apps.ingest.tiers import Tier, entitlement
@@ -111,6 +112,14 @@ def found(dsn: str) -> dict[str, tuple[object, ...]]:
         (START + (MINUTES - 2) * MINUTE) / NS_PER_S,
     )  # fmt: skip
     return {str(r[0]): r[1:] for r in rows}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _all_waited_for() -> Iterator[None]:
+    """Close no window early: a thin name may print a moment after the last usual one, in one run and not in another."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(minute, "COMPLETE", math.inf)
+        yield
 
 
 @pytest.fixture(scope="module")
