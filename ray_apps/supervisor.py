@@ -31,6 +31,8 @@ CONNECT_S = 30.0
 """Shards are told of the scorer so often: one that was started again does not know it."""
 SETTLED = ("live", "spare", "cooldown", "refused", "closed")
 """States in which a feed waits for nothing of ours any more."""
+TROUBLED = ("not storing", "reconnecting")
+"""States whose reason is told with them."""
 SETTLED_S = 5.0
 """For so long: every feed begins as a spare."""
 SPARE_S = 3.0
@@ -205,7 +207,7 @@ class Supervisor:
         said = seen["error"] or seen["status"]
         if said != self.told.get(asset_class):
             self.told[asset_class] = said
-            more = f": {seen['detail']}" if said == "not storing" else ""
+            more = f": {seen['detail']}" if said in TROUBLED and seen["detail"] else ""
             self.screen.feed(asset_class, said + more)
         if seen["progress"] and time.monotonic() - self._progressed_at > PROGRESS_S:
             self._progressed_at = time.monotonic()
