@@ -23,7 +23,8 @@ FIRST_S = 2.0
 """Until bars were seen, which is when the rest starts."""
 SETTLE_S = 30.0
 """Until the pace is found; not measured."""
-DRAIN_S = COUNT_S = 120.0
+DRAIN_S, COUNT_S = 300.0, 120.0
+"""The first holds the filling of a hole, should one have come."""
 BASE_MINUTE = 5
 
 
