@@ -196,7 +196,7 @@ def test_a_second_cluster_is_ready_without_the_lease_and_takes_over(
             assert received(hubs[0]) > 200
             assert received(hubs[1]) == 0
 
-            assert first.ask("drain") == "drained feed-crypto shard-crypto-0"
+            assert first.ask("drain") == "drained desk feed-crypto shard-crypto-0"
             newest = query(blank_dsn, "SELECT max(ts) FROM bars")[0][0]
             eventually_sync(lambda: query(blank_dsn, "SELECT max(ts) FROM bars")[0][0] > newest, TAKE_OVER_S)
             assert query(blank_dsn, held) == [(int(str(epoch)) + 1, True)]
