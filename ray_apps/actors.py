@@ -354,8 +354,8 @@ class SinkActor:
         return self.hub.render()
 
 
-def node() -> str:
-    """Give the id of this process's node."""
+def node(_actor: object = None) -> str:
+    """Give the id of this process's node; of an actor's, where it is the one called."""
     return str(ray.get_runtime_context().get_node_id())
 
 

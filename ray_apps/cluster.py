@@ -212,7 +212,7 @@ def drain_here(deadline: float) -> list[str]:
     """
     named = [n["name"] for n in ray.util.list_named_actors(all_namespaces=True) if n["namespace"] == NAMESPACE]
     streams = {name: actors.named(name) for name in named if name == DESK or name.startswith(("feed-", "shard-"))}
-    nodes = {h.__ray_call__.remote(_node): n for n, h in streams.items()}
+    nodes = {h.__ray_call__.remote(actors.node): n for n, h in streams.items()}
     found = settle(list(nodes), min(FIND_S, (deadline - time.monotonic()) / 4))
     here = [nodes[ref] for ref in found if _is_here(ref)]
     stops = [streams[n].stop.remote() for n in here if n.startswith("feed-")]
@@ -221,10 +221,6 @@ def drain_here(deadline: float) -> list[str]:
     if SINKS in named:
         settle([actors.named(SINKS).forget.remote(here)], FORGET_S)
     return here
-
-
-def _node(_actor: object) -> str:
-    return actors.node()
 
 
 def _is_here(ref: Any) -> bool:
