@@ -134,6 +134,8 @@ def test_settings_start_change_and_end_a_cluster(blank_dsn: str, redis_url: str,
                 assert client.post("/v1/bars", json={"asset_class": "crypto", "bars": []}).status_code == 401
             scraped = httpx.get(f"http://127.0.0.1:{metrics}/metrics", trust_env=False, timeout=20).text
             assert 'tapewatch_bars_received_total{asset_class="crypto"' in scraped
+            for process in ("feed-crypto", "shard-crypto-0", "shard-crypto-1", "desk", "sinks"):
+                assert f'tapewatch_process_silent_seconds{{process="{process}"}}' in scraped
 
             assert held.process.stdin is not None
             held.process.stdin.close()
