@@ -19,14 +19,15 @@ from features.decisions.config import DetectionConfig
 from features.market.types import AssetClass
 from features.stages.context import Contexts
 from ray_apps.errors import causes
+from ray_apps.hub import Hub
 from ray_apps.ingest.counting import FeedCounts
 from ray_apps.ingest.events import Admission
 from ray_apps.ingest.plan import FeedPlan
 from ray_apps.ingest.receipts import Receipt
 from ray_apps.ingest.service import FeedService
 from ray_apps.logs import log_json
-from ray_apps.metrics import Hub, MetricSet, Snapshot
-from ray_apps.placement import NAMESPACE, SCORER
+from ray_apps.metrics import MetricSet, Snapshot
+from ray_apps.placement import DESK, NAMESPACE, SCORER, SINKS, feed_name, shard_name
 from ray_apps.scoring.shadow import Shadow
 from ray_apps.shards import recovery
 from ray_apps.shards.aftermath import Aftermath
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-COUNT_S = 2.0
 SAVE_AFTER_S = 1.0
 """From the message that makes a checkpoint due to its copying: within a minute most is quiet by then."""
 CALL_S = 90.0
@@ -64,7 +64,8 @@ class ShardActor:
         self.has_state = False
         self.saved_at = time.monotonic()
         cache = RedisCache(config.cache_url, config.cache_ttl_s) if config.cache_url else None
-        self.after = Aftermath(self.shard, cache, MetricSet(config.name, secrets.token_hex(4)))
+        name = shard_name(config.asset_class, config.shard)
+        self.after = Aftermath(self.shard, cache, MetricSet(name, secrets.token_hex(4)))
         self.shadow: Shadow | None = None
         self._task: asyncio.Task[None] | None = None
         self._saving: asyncio.Task[None] | None = None
@@ -75,7 +76,7 @@ class ShardActor:
 
         Loads Serve's client, seconds of work: in a thread, and only once Serve is up.
         """
-        self._begin()
+        await self.begin()
         if self.shadow is not None:
             return
         try:
@@ -87,7 +88,7 @@ class ShardActor:
         mine = [s for s in served if s.asset_class is self.shard.config.asset_class]
         self.shadow = self.shadow or Shadow(mine, handle.score.remote, self.after.own, self.after.note)
 
-    def _begin(self) -> None:
+    async def begin(self) -> None:
         """Count and be heard of; one that was started again while no bars come too."""
         self._task = self._task or asyncio.create_task(self.after.run(count))
 
@@ -115,10 +116,6 @@ class ShardActor:
             gc.freeze()  # what is there now stays: a collection in the middle of a burst need not look at it
             return self.shard.applied_seq
 
-    async def node(self) -> str:
-        """Give the id of the node this runs on."""
-        return node()
-
     async def state(self) -> dict[str, NDArray[Any]]:
         """Give every array of the state."""
         async with self._lock:
@@ -134,7 +131,7 @@ class ShardActor:
                 self.is_recovered = False
                 await self._recover()
                 ack = await self.shard.apply(message)
-            self._begin()
+            await self.begin()
             self.after.take(message, self.shard.seen, dict(self.shard.called))
             due = self.after.due(message, self.shard.seen)
             if self.shadow is not None and due:
@@ -180,7 +177,7 @@ class RemoteShards:
         self.asset_class = asset_class
 
     def _actor(self, shard: int) -> Any:
-        return named(f"shard-{self.asset_class}-{shard}")
+        return named(shard_name(self.asset_class, shard))
 
     async def position(self, shard: int) -> int:
         """Recover a shard if need be; give its newest applied message."""
@@ -233,21 +230,15 @@ class FeedActor:
             self.error = ""
             await self.service.configure(detection)
             self._task = asyncio.create_task(self._run())
-            self._counting = self._counting or asyncio.create_task(self._count())
+            self._counting = self._counting or asyncio.create_task(self.counts.run(count, lambda: self.service))
 
     def _make(self) -> FeedService:
         asset_class = self.plan.asset_class
 
         async def settle(ctx: Contexts, epoch: int) -> None:
-            await call(named("desk").settle.remote(asset_class, ctx, epoch))
+            await call(named(DESK).settle.remote(asset_class, ctx, epoch))
 
         return FeedService(self.plan, RemoteShards(asset_class), settle)
-
-    async def _count(self) -> None:
-        while True:
-            await asyncio.sleep(COUNT_S)
-            with suppress(Exception):
-                await count(self.counts.snapshot(self.service))
 
     async def _run(self) -> None:
         try:
@@ -264,10 +255,6 @@ class FeedActor:
             with suppress(TimeoutError):
                 async with asyncio.timeout(40):
                     await asyncio.shield(self._task)
-
-    async def node(self) -> str:
-        """Give the id of the node this runs on."""
-        return node()
 
     async def push(self, body: bytes) -> Admission:
         """Take a request of bars, if there is room."""
@@ -294,7 +281,7 @@ class FeedActor:
 async def push(asset_class: AssetClass, body: bytes) -> Admission | None:
     """Give bars of any source to the feed of their class; None where there is none."""
     try:
-        feed = named(f"feed-{asset_class}")
+        feed = named(feed_name(asset_class))
     except ValueError:
         return None
     admission: Admission = await call(feed.push.remote(body))
@@ -312,6 +299,10 @@ class DeskActor:
         self.counts = DeskCounts(desks, secrets.token_hex(4))
         self._task: asyncio.Task[None] | None = None
 
+    async def begin(self) -> None:
+        """Count and be heard of; one that was started again while no window closes too."""
+        self._task = self._task or asyncio.create_task(self.counts.run(count))
+
     async def configure(self, asset_class: AssetClass, detection: DetectionConfig, telling: Telling) -> None:
         """Merge and tell by these settings from the next window on."""
         async with self._locks[asset_class]:
@@ -319,7 +310,7 @@ class DeskActor:
 
     async def settle(self, asset_class: AssetClass, ctx: Contexts, epoch: int) -> int:
         """Settle one window; give how many notifications it came to."""
-        self._task = self._task or asyncio.create_task(self.counts.run(count))
+        await self.begin()
         async with self._locks[asset_class]:
             report = await self.desks[asset_class].settle(ctx, epoch)
         self.counts.take(asset_class, report)
@@ -350,13 +341,21 @@ class SinkActor:
         """Take a process's metrics."""
         self.hub.put(snapshot)
 
+    async def expect(self, processes: list[str]) -> None:
+        """Count the silence of processes that are not heard."""
+        self.hub.expect(processes)
+
+    async def forget(self, processes: list[str]) -> None:
+        """Leave processes in peace that end as they should."""
+        self.hub.forget(processes)
+
     async def metrics(self) -> str:
         """Give all metrics in Prometheus' text."""
         return self.hub.render()
 
 
-def node() -> str:
-    """Give the id of this process's node."""
+def node(_actor: object = None) -> str:
+    """Give the id of this process's node; of an actor's, where it is the one called."""
     return str(ray.get_runtime_context().get_node_id())
 
 
@@ -374,7 +373,7 @@ def wait(ref: Any) -> Any:
 
 async def count(snapshot: Snapshot) -> None:
     """Send a process's metrics to the hub; there is none before the sinks are up."""
-    await call(named("sinks").count.remote(snapshot))
+    await call(named(SINKS).count.remote(snapshot))
 
 
 @lru_cache(maxsize=256)

@@ -223,6 +223,7 @@ class Up(Supervisor):
                 self.screen.where("scorer", f"did not start: {e}; all else goes on")
             return
         self.is_scorer_up = True
+        self.is_beat_due = True
         self.screen.step("scorer", time.monotonic() - started)
 
     def _end(self) -> None:
@@ -276,7 +277,7 @@ def gateway_deployment(plan: plans.GatewayPlan, resources: Mapping[str, float] |
     from ray import serve
 
     async def metrics() -> str:
-        return str(await actors.call(actors.named("sinks").metrics.remote()))
+        return str(await actors.call(actors.named(placement.SINKS).metrics.remote()))
 
     def build() -> "FastAPI":  # Serve tells a builder from an application by its being a plain function
         from ray_apps.api.gateway import application

@@ -8,6 +8,7 @@ config file would hold it; addresses and secrets come from the environment.
 import asyncio
 import logging
 import secrets
+import signal
 import threading
 import time
 from collections.abc import Mapping
@@ -24,7 +25,17 @@ from ray_apps.errors import UsageError, causes
 from ray_apps.ingest.plan import WarmPlan
 from ray_apps.local.start import Start, start_of
 from ray_apps.logs import LogScreen, log_json
-from ray_apps.placement import CLUSTER, NAMESPACE, SCORER, SCORER_OPTIONS, SERVE_RESOURCES, STREAM_RESOURCES
+from ray_apps.placement import (
+    CLUSTER,
+    DESK,
+    GATEWAY_RESOURCES,
+    NAMESPACE,
+    SCORER,
+    SCORER_OPTIONS,
+    SCORER_RESOURCES,
+    SINKS,
+    STREAM_RESOURCES,
+)
 from ray_apps.reload import change_of
 from ray_apps.settings import Settings, flatten, load_settings
 from ray_apps.store.checkpoints import sweep
@@ -36,6 +47,13 @@ LOG = logging.getLogger(__name__)
 LOOK_S = 0.5
 SCHEMA_S = 600.0
 """How long the database and its schema are waited for: the job that makes it runs beside the first start."""
+DRAIN_S = 150.0
+"""The end of a pod, below the time it is given (180 s by the chart): what is killed in the middle writes nothing."""
+END_S = 10.0
+"""Of it, for what comes after the checkpoints: the hub's word, leaving Ray."""
+FIND_S = 10.0
+"""For the actors' answer where they run; those that wait for another node give none."""
+FORGET_S = 3.0
 START_S = 1_800.0
 """A first start folds the history of the whole market before it is ready."""
 
@@ -58,7 +76,7 @@ def gateway(config: dict[str, Any]) -> serve.Application:
     plan = plans.GatewayPlan(
         settings.database_url.get_secret_value(), settings.redis_url.get_secret_value(), settings.http
     )
-    return gateway_deployment(plan, SERVE_RESOURCES)
+    return gateway_deployment(plan, GATEWAY_RESOURCES)
 
 
 def scorer(config: dict[str, Any]) -> serve.Application:
@@ -66,7 +84,7 @@ def scorer(config: dict[str, Any]) -> serve.Application:
     from ray_apps.scoring.replica import ScorerReplica
 
     log_json()
-    options = {**SCORER_OPTIONS, "ray_actor_options": {"num_cpus": 0, "resources": SERVE_RESOURCES}}
+    options = {**SCORER_OPTIONS, "ray_actor_options": {"num_cpus": 0, "resources": SCORER_RESOURCES}}
     return serve.deployment(name=SCORER, **options)(ScorerReplica).bind()
 
 
@@ -170,33 +188,44 @@ class _Running:
         end([*held, watching.desk, watching.sinks])
 
 
-def drain() -> list[str]:
+def drain(within_s: float = DRAIN_S) -> list[str]:
     """Stop the feeds and write the checkpoints of the shards that run on this node; give their names.
 
-    For the end of a pod: what it held starts elsewhere, from where it stopped.
+    For the end of a pod: what it held starts elsewhere, from where it stopped. A process of its own: one that hangs
+    where nothing can be waited for, in Ray's own start, ends by its deadline all the same.
     """
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, within_s)
+    deadline = time.monotonic() + within_s - END_S
     ray.init(address="auto", namespace=NAMESPACE, log_to_driver=False, configure_logging=False)
     try:
-        return drain_here()
+        return drain_here(deadline)
     finally:
         ray.shutdown()
 
 
-def drain_here() -> list[str]:
-    """Do it from a process that is one of Ray's already."""
+def drain_here(deadline: float) -> list[str]:
+    """Do it from a process that is one of Ray's already, until a time of the monotonic clock.
+
+    Of what is left then, the checkpoints have the half, whatever the feeds' stop takes. The hub forgets what ends here,
+    so that nobody is called; the supervisor, where there is one, expects it again.
+    """
     named = [n["name"] for n in ray.util.list_named_actors(all_namespaces=True) if n["namespace"] == NAMESPACE]
-    streams = {name: actors.named(name) for name in named if name.startswith(("feed-", "shard-"))}
-    nodes = {n: h.node.remote() for n, h in streams.items()}
-    settle(list(nodes.values()))
-    here = [n for n, ref in nodes.items() if _is_here(ref)]
-    settle([streams[n].stop.remote() for n in here if n.startswith("feed-")])
-    settle([streams[n].save.remote() for n in here if n.startswith("shard-")])
+    streams = {name: actors.named(name) for name in named if name == DESK or name.startswith(("feed-", "shard-"))}
+    nodes = {h.__ray_call__.remote(actors.node): n for n, h in streams.items()}
+    found = settle(list(nodes), min(FIND_S, (deadline - time.monotonic()) / 4))
+    here = [nodes[ref] for ref in found if _is_here(ref)]
+    stops = [streams[n].stop.remote() for n in here if n.startswith("feed-")]
+    settle(stops, (deadline - time.monotonic()) / 2)
+    settle([streams[n].save.remote() for n in here if n.startswith("shard-")], deadline - time.monotonic())
+    if SINKS in named:
+        settle([actors.named(SINKS).forget.remote(here)], FORGET_S)
     return here
 
 
 def _is_here(ref: Any) -> bool:
     try:
-        return bool(ray.get(ref, timeout=0.1) == actors.node())
+        return bool(ray.get(ref, timeout=FORGET_S) == actors.node())
     except RayError:
         return False
 

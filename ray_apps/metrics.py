@@ -1,31 +1,22 @@
-"""Every metric, declared once; sets that processes count into, and the hub that sums them.
+"""Every metric, declared once, and the sets that processes count into.
 
-A process counts into its `MetricSet` and now and then sends `snapshot()`, plain data, to the one `Hub`, which
-renders Prometheus' text. Counters are cumulative within an incarnation of a process; the hub adds what is
-new, so that the restart of a process never lowers a total. No metric has a label of symbols.
+A process counts into its `MetricSet` and now and then sends `snapshot()`, plain data, to the one `Hub`. Counters are
+cumulative within an incarnation of a process. No metric has a label of symbols.
 """
 
 from __future__ import annotations
 
-import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping
-from copy import deepcopy
+from collections.abc import Mapping
 from dataclasses import dataclass
-from threading import Lock
 from typing import Any, Literal
 
 import numpy as np
-from prometheus_client import CollectorRegistry, generate_latest, start_http_server
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from features.market.types import F64
 
 MAX_SERIES = 256
 """Label combinations of one metric in one process; further ones are counted as "other"."""
-
-JOINS: dict[str, Callable[[list[float]], float]] = {"sum": sum, "max": max, "min": min}
 
 Labels = tuple[str, ...]
 Snapshot = dict[str, Any]
@@ -66,7 +57,7 @@ BARS_REVISED = Declared(
 LAG = Declared(
     "tapewatch_lag_seconds",
     "gauge",
-    "From the end of the newest bar's window to its receipt.",
+    "How long the bars handed on last waited since their receipt, or the oldest that waits now if longer.",
     ("asset_class",),
     join="max",
 )
@@ -214,13 +205,13 @@ class MetricSet:
         series = _series(self._numbers, metric, "counter")
         if amount < 0:
             raise ValueError(f"expected {metric.name} to grow, was {amount}")
-        key = _key(metric, labels, series)
+        key = key_of(metric, labels, series)
         series[key] = series.get(key, 0.0) + amount
 
     def set(self, metric: Declared, value: float, **labels: str) -> None:
         """Set a gauge."""
         series = _series(self._numbers, metric, "gauge")
-        series[_key(metric, labels, series)] = float(value)
+        series[key_of(metric, labels, series)] = float(value)
 
     def clear(self, metric: Declared) -> None:
         """Forget a gauge's values: what it told of may be gone."""
@@ -229,14 +220,14 @@ class MetricSet:
     def observe(self, metric: Declared, value: float, **labels: str) -> None:
         """Count a value into a histogram: a count per bucket, one beyond the last, and the sum."""
         series = _series(self._histograms, metric, "histogram")
-        row = series.setdefault(_key(metric, labels, series), [0.0] * (len(metric.buckets) + 2))
+        row = series.setdefault(key_of(metric, labels, series), [0.0] * (len(metric.buckets) + 2))
         row[bisect_left(metric.buckets, value)] += 1
         row[-1] += value
 
     def observe_many(self, metric: Declared, values: F64, **labels: str) -> None:
         """Count values [N] into a histogram at once: 4,000 take 50 us."""
         series = _series(self._histograms, metric, "histogram")
-        row = series.setdefault(_key(metric, labels, series), [0.0] * (len(metric.buckets) + 2))
+        row = series.setdefault(key_of(metric, labels, series), [0.0] * (len(metric.buckets) + 2))
         at = np.searchsorted(metric.buckets, values, side="left")
         for i, n in enumerate(np.bincount(at, minlength=len(metric.buckets) + 1).tolist()):
             row[i] += n
@@ -261,115 +252,9 @@ def _series(held: dict[str, dict[Labels, Any]], metric: Declared, kind: str) -> 
     return held.setdefault(metric.name, {})
 
 
-def _key(metric: Declared, labels: Mapping[str, str], series: Mapping[Labels, object]) -> Labels:
+def key_of(metric: Declared, labels: Mapping[str, str], series: Mapping[Labels, object]) -> Labels:
+    """Give the values of a metric's labels in their order; "other" where there are too many already."""
     if len(labels) != len(metric.labels):
         raise TypeError(f"expected the labels {metric.labels} of {metric.name}, was {tuple(labels)}")
     key = tuple(str(labels[name]) for name in metric.labels)
     return key if key in series or len(series) < MAX_SERIES else ("other",) * len(key)
-
-
-class Hub(Collector):
-    """Sums the snapshots of all processes and renders them.
-
-    >>> hub, one = Hub(), MetricSet("p", "first")
-    >>> one.inc(SINK_FAILURES, 2, sink="webhook")
-    >>> hub.put(one.snapshot())
-    >>> two = MetricSet("p", "second")
-    >>> two.inc(SINK_FAILURES, 1, sink="webhook")
-    >>> hub.put(two.snapshot())
-    >>> hub.value(SINK_FAILURES, sink="webhook")
-    3.0
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._heard_s: dict[str, float] = {}
-        self._newest: dict[str, Snapshot] = {}
-        self._totals: dict[str, dict[Labels, Any]] = {}
-        self._lock = Lock()  # Prometheus is answered from threads
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(self)
-
-    def serve(self, host: str, port: int) -> int:
-        """Answer Prometheus on a port of its own, from a thread of its own; give the port."""
-        server, _ = start_http_server(port, host, self._registry)
-        return int(server.server_port)
-
-    def put(self, snapshot: Snapshot) -> None:
-        """Take a process's snapshot; one older than the newest of its incarnation is left out."""
-        with self._lock:
-            self._heard_s[snapshot["process"]] = self._clock()
-            self._put(snapshot)
-
-    def _put(self, snapshot: Snapshot) -> None:
-        last = self._newest.get(snapshot["process"])
-        same = last is not None and last["incarnation"] == snapshot["incarnation"]
-        if last is not None and same and last["number"] >= snapshot["number"]:
-            return
-        before = last["values"] if last is not None and same else {}
-        for metric in METRICS:
-            if metric.kind != "gauge":
-                self._add(metric, snapshot["values"].get(metric.name, {}), before.get(metric.name, {}))
-        self._newest[snapshot["process"]] = snapshot
-
-    def forget(self, process: str) -> None:
-        """Drop the gauges of a process that is gone; its counts stay."""
-        self._heard_s.pop(process, None)
-        if process in self._newest:
-            values = self._newest[process]["values"]
-            kept = {m.name: values[m.name] for m in METRICS if m.kind != "gauge" and m.name in values}
-            self._newest[process] = {**self._newest[process], "values": kept}
-
-    def value(self, metric: Declared, **labels: str) -> float | None:
-        """Give the joined value of a counter or gauge, None where nobody counted."""
-        found = self._joined(metric).get(_key(metric, labels, {}))
-        return None if found is None else float(found)
-
-    def render(self) -> str:
-        """Give everything in Prometheus' text format."""
-        return generate_latest(self._registry).decode()
-
-    def collect(self) -> Iterator[Metric]:
-        """Give the metric families (called by the registry)."""
-        for metric in METRICS:
-            with self._lock:
-                series = deepcopy(self._joined(metric))
-            if metric.kind == "histogram":
-                yield _histogram(metric, series)
-                continue
-            family = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
-            made = family(metric.name, metric.help, labels=metric.labels)
-            for key, value in sorted(series.items()):
-                made.add_metric(key, value)
-            yield made
-
-    def _add(self, metric: Declared, now: Mapping[Labels, Any], before: Mapping[Labels, Any]) -> None:
-        total = self._totals.setdefault(metric.name, {})
-        for key, value in now.items():
-            if metric.kind == "counter":
-                total[key] = total.get(key, 0.0) + value - before.get(key, 0.0)
-            else:
-                old, was = total.get(key, [0.0] * len(value)), before.get(key, [0.0] * len(value))
-                total[key] = [t + v - w for t, v, w in zip(old, value, was, strict=True)]
-
-    def _joined(self, metric: Declared) -> dict[Labels, Any]:
-        if metric.kind != "gauge":
-            return self._totals.get(metric.name, {})
-        if metric is PROCESS_SILENT:
-            return {(process,): self._clock() - heard for process, heard in self._heard_s.items()}
-        found: dict[Labels, list[float]] = {}
-        for snapshot in self._newest.values():
-            for key, value in snapshot["values"].get(metric.name, {}).items():
-                found.setdefault(key, []).append(value)
-        return {key: JOINS[metric.join](values) for key, values in found.items()}
-
-
-def _histogram(metric: Declared, series: Mapping[Labels, list[float]]) -> HistogramMetricFamily:
-    family = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
-    for key, row in sorted(series.items()):
-        seen, buckets = 0.0, []
-        for bound, count in zip([*map(str, metric.buckets), "+Inf"], row[:-1], strict=True):
-            seen += count
-            buckets.append((bound, seen))
-        family.add_metric(key, buckets, row[-1])
-    return family

@@ -15,7 +15,17 @@ from ray_apps import actors, plans
 from ray_apps.ingest.config import FeedConfig
 from ray_apps.ingest.plan import FeedPlan, WarmPlan
 from ray_apps.local.start import Start
-from ray_apps.placement import DESK_OPTIONS, FEED_OPTIONS, HERE, SHARD_OPTIONS, Place
+from ray_apps.placement import (
+    DESK,
+    DESK_OPTIONS,
+    FEED_OPTIONS,
+    HERE,
+    SHARD_OPTIONS,
+    SINKS,
+    Place,
+    feed_name,
+    shard_name,
+)
 from ray_apps.reload import Change
 from ray_apps.screen import Screen
 from ray_apps.settings import Settings, detection_config
@@ -27,8 +37,9 @@ PROGRESS_S = 5.0
 """Between lines about a start that takes long."""
 CALL_S = 60.0
 STOP_S = 45.0
-CONNECT_S = 30.0
-"""Shards are told of the scorer so often: one that was started again does not know it."""
+BEAT_S = 30.0
+"""So often the hub is told whom to expect, the desk to be heard, shards of the scorer: who was started again does not
+know."""
 SETTLED = ("live", "spare", "cooldown", "refused", "closed")
 """States in which a feed waits for nothing of ours any more."""
 TROUBLED = ("not storing", "reconnecting")
@@ -94,7 +105,8 @@ class Supervisor:
         self.is_scorer_up = False
         self._settled_at: float | None = None
         self._n_lines = 0
-        self._connected_at = -CONNECT_S
+        self.is_beat_due = True
+        self._beat_at = time.monotonic()
         self._progressed_at = time.monotonic()
 
     def start(self, ground: Ground, warm: Callable[[Start], WarmPlan | None], run_id: str) -> None:
@@ -145,10 +157,9 @@ class Supervisor:
         is_settled = bool(self.feeds) and all(self._waits_for_nothing(a) for a in self.feeds)
         self._settled_at = (self._settled_at or time.monotonic()) if is_settled else None
         self._say_lines()
-        if self.is_scorer_up and time.monotonic() - self._connected_at > CONNECT_S:
-            self._connected_at = time.monotonic()
-            for handle in (s for shards in self.shards.values() for s in shards):
-                handle.connect_scorer.remote()
+        if self.sinks is not None and (self.is_beat_due or time.monotonic() - self._beat_at > BEAT_S):
+            self._beat_at, self.is_beat_due = time.monotonic(), False
+            self._beat()
 
     @property
     def is_settled(self) -> bool:
@@ -169,6 +180,13 @@ class Supervisor:
         """Stop in the order of the data: the feeds, then the shards, which write their checkpoints."""
         settle([h.stop.remote() for h in self.feeds.values()])
         settle([s.save.remote() for shards in self.shards.values() for s in shards])
+
+    def _beat(self) -> None:
+        shards = {shard_name(a, i): s for a, found in self.shards.items() for i, s in enumerate(found)}
+        self.sinks.expect.remote([*(feed_name(a) for a in self.feeds), *shards, DESK])
+        self.desk.begin.remote()
+        for handle in shards.values():
+            (handle.connect_scorer if self.is_scorer_up else handle.begin).remote()
 
     def _waits_for_nothing(self, asset_class: AssetClass) -> bool:
         spare = self.spares.get(asset_class)
@@ -214,36 +232,40 @@ class Supervisor:
             self.screen.feed(asset_class, seen["progress"])
 
 
-def settle(refs: list[Any]) -> None:
-    """Wait for calls, whatever becomes of them."""
+def settle(refs: list[Any], within_s: float = STOP_S) -> list[Any]:
+    """Wait for calls, whatever becomes of them; give those that ended."""
+    if not refs:
+        return []
     try:
-        ray.wait(refs, num_returns=len(refs), timeout=STOP_S)
-    except (RayError, ValueError) as e:
+        done, _ = ray.wait(refs, num_returns=len(refs), timeout=max(0.0, within_s))
+    except RayError as e:
         sys.stderr.write(f"warning: {e}\n")
+        return []
+    return list(done)
 
 
 def _shard(config: ShardConfig, checkpoint_s: float, place: Place = HERE) -> Any:
     """Start a shard's actor."""
-    name = f"shard-{config.asset_class}-{config.shard}"
+    name = shard_name(config.asset_class, config.shard)
     made = ray.remote(actors.ShardActor).options(name=name, **SHARD_OPTIONS, **place.stream)
     return made.remote(config, checkpoint_s, place.logs_json)
 
 
 def _feed(plan: FeedPlan, place: Place = HERE) -> Any:
     """Start a feed's actor."""
-    name = f"feed-{plan.asset_class}"
+    name = feed_name(plan.asset_class)
     return ray.remote(actors.FeedActor).options(name=name, **FEED_OPTIONS, **place.stream).remote(plan, place.logs_json)
 
 
 def _sinks(plan: SinkPlan, place: Place = HERE) -> Any:
     """Start the sinks' actor."""
-    return ray.remote(actors.SinkActor).options(name="sinks", **DESK_OPTIONS, **place.hub).remote(plan, place.logs_json)
+    return ray.remote(actors.SinkActor).options(name=SINKS, **DESK_OPTIONS, **place.hub).remote(plan, place.logs_json)
 
 
 def _desk(desks: dict[AssetClass, DeskService], place: Place = HERE) -> Any:
     """Start the desk's actor."""
     return (
-        ray.remote(actors.DeskActor).options(name="desk", **DESK_OPTIONS, **place.stream).remote(desks, place.logs_json)
+        ray.remote(actors.DeskActor).options(name=DESK, **DESK_OPTIONS, **place.stream).remote(desks, place.logs_json)
     )
 
 

@@ -1,13 +1,18 @@
 """Turn a feed's running totals into metrics."""
 
+import asyncio
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from ray_apps import metrics
 from ray_apps.ingest.events import FeedStats
 from ray_apps.ingest.watch import MarketWatch
 from ray_apps.metrics import Declared, MetricSet, Snapshot
+
+LOG = logging.getLogger(__name__)
+EVERY_S = 2.0
 
 
 class Counted(Protocol):
@@ -52,6 +57,15 @@ class FeedCounts:
         """Count on from here: the feed's own totals begin at 0 again."""
         self._n_bursts = 0
         self._had.clear()
+
+    async def run(self, send: Callable[[Snapshot], Awaitable[None]], feed: Callable[[], Counted]) -> None:
+        """Send the metrics of what is the feed by then every two seconds, until cancelled."""
+        while True:
+            await asyncio.sleep(EVERY_S)
+            try:
+                await send(self.snapshot(feed()))
+            except Exception as e:  # there may be no hub yet
+                LOG.debug("metrics not sent: %s", e)
 
     def snapshot(self, feed: Counted) -> Snapshot:
         """Give the metrics as they are now."""

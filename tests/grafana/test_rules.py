@@ -40,6 +40,20 @@ def test_the_runbook_has_a_part_for_each_alert_and_no_other() -> None:
             assert word in part, part.splitlines()[0]
 
 
+def test_a_runbook_is_named_in_one_way_so_that_what_comes_before_it_can_be_put() -> None:
+    text = (FOLDER / "rules" / "alerts.yaml").read_text("utf-8")
+    assert text.count("runbook_url: grafana/RUNBOOK.md#") == len(ALERTS)
+    assert text.count("grafana/RUNBOOK.md") == len(ALERTS)
+
+
+@pytest.mark.parametrize("rule", ALERTS + RECORDING, ids=lambda r: r.get("alert") or r["record"])
+def test_a_rule_keeps_installations_apart(rule) -> None:
+    """Every aggregation and every match of two sides goes by the namespace too."""
+    kept = re.findall(r"(?:by|on) \(([^)]*)\)", rule["expr"])
+    assert all("namespace" in names.split(", ") or not names for names in kept), rule["expr"]
+    assert not re.search(r"\b(?:sum|max|min|count|avg|topk)\s*\(", rule["expr"]), rule["expr"]
+
+
 @pytest.mark.parametrize("rule", ALERTS + RECORDING, ids=lambda r: r.get("alert") or r["record"])
 def test_every_metric_label_and_recorded_name_exists(rule) -> None:
     assert unknown(rule["expr"]) == []

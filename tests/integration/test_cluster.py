@@ -14,9 +14,9 @@ from typing import Any
 import httpx
 import pytest
 
-from ray_apps.local.process import free_port
 from ray_apps.store.migrate import migrate
 from tests.support.eventually import eventually_sync
+from tests.support.ports import later_port
 from tests.support.postgres import query
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -104,7 +104,7 @@ def environment(dsn: str, redis_url: str, folder: Path, market: dict[str, Any], 
 
 def test_settings_start_change_and_end_a_cluster(blank_dsn: str, redis_url: str, tmp_path: Path) -> None:
     migrate(blank_dsn)
-    port, metrics = free_port(), free_port()
+    port, metrics = later_port(), later_port()
     with simulator(tmp_path / "simulator.log") as market:
         environ = environment(blank_dsn, redis_url, tmp_path, market, metrics)
         settings: dict[str, Any] = {
@@ -134,6 +134,8 @@ def test_settings_start_change_and_end_a_cluster(blank_dsn: str, redis_url: str,
                 assert client.post("/v1/bars", json={"asset_class": "crypto", "bars": []}).status_code == 401
             scraped = httpx.get(f"http://127.0.0.1:{metrics}/metrics", trust_env=False, timeout=20).text
             assert 'tapewatch_bars_received_total{asset_class="crypto"' in scraped
+            for process in ("feed-crypto", "shard-crypto-0", "shard-crypto-1", "desk", "sinks"):
+                assert f'tapewatch_process_silent_seconds{{process="{process}"}}' in scraped
 
             assert held.process.stdin is not None
             held.process.stdin.close()
@@ -180,12 +182,12 @@ def test_a_second_cluster_is_ready_without_the_lease_and_takes_over(
     migrate(blank_dsn)
     held = "SELECT epoch, expires_at > now() FROM leases WHERE name = 'feed:crypto'"
     settings = json.dumps({"source": "synthetic", "assets": ["crypto"], "simulator": {"symbols": 20, "speed": 60}})
-    hubs = free_port(), free_port()
+    hubs = later_port(), later_port()
     with simulator(tmp_path / "simulator.log") as market:
         old, new = (environment(blank_dsn, redis_url, tmp_path / "data", market, hub) for hub in hubs)
         with (
-            cluster(free_port(), old, tmp_path / "old.log") as first,
-            cluster(free_port(), new, tmp_path / "new.log") as second,
+            cluster(later_port(), old, tmp_path / "old.log") as first,
+            cluster(later_port(), new, tmp_path / "new.log") as second,
         ):
             assert first.ask(f"deploy {settings}") == "deployed"
             eventually_sync(lambda: query(blank_dsn, "SELECT count(*) FROM bars")[0][0] > 200, 60)
@@ -196,7 +198,7 @@ def test_a_second_cluster_is_ready_without_the_lease_and_takes_over(
             assert received(hubs[0]) > 200
             assert received(hubs[1]) == 0
 
-            assert first.ask("drain") == "drained feed-crypto shard-crypto-0"
+            assert first.ask("drain") == "drained desk feed-crypto shard-crypto-0"
             newest = query(blank_dsn, "SELECT max(ts) FROM bars")[0][0]
             eventually_sync(lambda: query(blank_dsn, "SELECT max(ts) FROM bars")[0][0] > newest, TAKE_OVER_S)
             assert query(blank_dsn, held) == [(int(str(epoch)) + 1, True)]

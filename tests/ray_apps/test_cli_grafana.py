@@ -121,7 +121,5 @@ def test_an_alert_asks_prometheus_for_itself() -> None:
     rules = {rule["title"]: rule for group in told.groups.values() for rule in group["rules"]}
     expr = rules["TapewatchBurstSlow"]["data"][0]["model"]["expr"]
     assert expr.startswith("(histogram_quantile(0.99")
-    assert not [
-        title for title, rule in rules.items() if ":" in rule["data"][0]["model"]["expr"].replace('"shard:.+"', "")
-    ]
+    assert not [title for title, rule in rules.items() if ":" in rule["data"][0]["model"]["expr"]]
     assert len({rule["uid"] for rule in rules.values()}) == len(rules)

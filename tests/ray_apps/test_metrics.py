@@ -1,18 +1,11 @@
-"""Metrics: declared once, summed over processes and their restarts, rendered as Prometheus reads it."""
-
-import pickle
+"""Metrics: declared once, counted by processes with bounded labels."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client.parser import text_string_to_metric_families
 
 from ray_apps import metrics as m
-
-
-def families(hub):
-    return {f.name: f for f in text_string_to_metric_families(hub.render())}
 
 
 def test_names_have_units_and_no_symbol_label():
@@ -25,62 +18,6 @@ def test_names_have_units_and_no_symbol_label():
         assert bool(declared.buckets) == (declared.kind == "histogram")
 
 
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9), st.booleans()), max_size=40))
-def test_counters_survive_restarts_and_lost_snapshots(steps):
-    hub, sets, lost, total = m.Hub(), {}, {}, 0
-    for process, amount, restart in steps:
-        if restart and process in sets:
-            hub.put(sets.pop(process).snapshot())
-        own = sets.setdefault(process, m.MetricSet(process, f"{len(lost)}-{amount}-{restart}"))
-        own.inc(m.SINK_FAILURES, amount, sink="webhook")
-        lost[len(lost)] = own.snapshot()
-        total += amount
-    for own in sets.values():
-        hub.put(own.snapshot())
-        hub.put(own.snapshot())
-    assert (hub.value(m.SINK_FAILURES, sink="webhook") or 0) == total
-
-
-def test_an_older_snapshot_is_left_out():
-    hub, own = m.Hub(), m.MetricSet("p", "1")
-    own.inc(m.BARS_LATE, asset_class="stocks")
-    old = own.snapshot()
-    own.inc(m.BARS_LATE, asset_class="stocks")
-    hub.put(own.snapshot())
-    hub.put(old)
-    assert hub.value(m.BARS_LATE, asset_class="stocks") == 2
-
-
-def test_gauges_are_joined_as_declared_and_forgotten():
-    hub = m.Hub()
-    for name, ready, lag, depth in (("a", 1, 0.5, 3), ("b", 0, 2.0, 4)):
-        own = m.MetricSet(name, "1")
-        own.set(m.READY, ready, part="feed")
-        own.set(m.LAG, lag, asset_class="stocks")
-        own.set(m.QUEUE_DEPTH, depth, queue="raw")
-        own.inc(m.BARS_LATE, asset_class="stocks")
-        hub.put(pickle.loads(pickle.dumps(own.snapshot())))
-    assert hub.value(m.READY, part="feed") == 0
-    assert hub.value(m.LAG, asset_class="stocks") == 2.0
-    assert hub.value(m.QUEUE_DEPTH, queue="raw") == 7
-    hub.forget("b")
-    hub.forget("never seen")
-    assert hub.value(m.READY, part="feed") == 1
-    assert hub.value(m.BARS_LATE, asset_class="stocks") == 2
-
-
-def test_how_long_each_process_is_silent_is_known():
-    now = [0.0]
-    hub = m.Hub(lambda: now[0])
-    for at, name in ((0.0, "a"), (4.0, "b")):
-        now[0] = at
-        hub.put(m.MetricSet(name, "1").snapshot())
-    now[0] = 10.0
-    assert [hub.value(m.PROCESS_SILENT, process=name) for name in "ab"] == [10.0, 6.0]
-    hub.forget("a")
-    assert hub.value(m.PROCESS_SILENT, process="a") is None
-
-
 def test_a_cleared_gauge_is_gone_a_counter_cannot_be():
     own = m.MetricSet("p", "1")
     own.set(m.CHECKPOINT_AGE, 5, stage="market", asset_class="stocks")
@@ -88,24 +25,6 @@ def test_a_cleared_gauge_is_gone_a_counter_cannot_be():
     assert own.snapshot()["values"][m.CHECKPOINT_AGE.name] == {}
     with pytest.raises(TypeError, match="expected a gauge"):
         own.clear(m.BARS_LATE)
-
-
-def test_histograms_are_cumulative_text():
-    hub = m.Hub()
-    for process in "ab":
-        own = m.MetricSet(process, "1")
-        for value in (0.01, 0.26, 99.0):
-            own.observe(m.BURST, value, asset_class="stocks")
-        hub.put(own.snapshot())
-    samples = families(hub)["tapewatch_burst_seconds"].samples
-    buckets = {s.labels["le"]: s.value for s in samples if s.name.endswith("_bucket")}
-    assert (buckets["0.01"], buckets["0.2"], buckets["0.3"], buckets["+Inf"]) == (2, 2, 4, 6)
-    assert [s.value for s in samples if s.name.endswith("_count")] == [6]
-    assert [s.value for s in samples if s.name.endswith("_sum")] == [pytest.approx(2 * 99.27)]
-
-
-def test_every_metric_is_rendered_even_before_it_is_counted():
-    assert set(families(m.Hub())) == {d.name.removesuffix("_total") for d in m.METRICS}
 
 
 def test_labels_are_bounded_and_named():

@@ -65,7 +65,7 @@ def main() -> None:
         if order == "deploy":
             print(deploy(json.loads(rest)), flush=True)
         elif order == "drain":
-            print("drained", *sorted(drain_here()), flush=True)
+            print("drained", *sorted(drain_here(time.monotonic() + READY_S)), flush=True)
         else:
             print(json.dumps(actors()), flush=True)
     serve.delete("supervisor")

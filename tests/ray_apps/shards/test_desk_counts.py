@@ -4,7 +4,7 @@ from features.decisions.config import DetectionConfig
 from features.market.types import AssetClass
 from features.stages.desk import Episode
 from ray_apps import metrics
-from ray_apps.metrics import Hub
+from ray_apps.hub import Hub
 from ray_apps.shards.desk import DeskReport, DeskService
 from ray_apps.shards.desk_counts import DeskCounts
 

@@ -17,8 +17,9 @@ import pytest
 import redis
 
 from ray_apps import metrics
+from ray_apps.hub import Hub
 from ray_apps.local.valkey import LocalValkey
-from ray_apps.metrics import Hub, MetricSet
+from ray_apps.metrics import MetricSet
 from ray_apps.sinks import outbox
 from ray_apps.sinks.base import DELIVERED, Message, Outcome, Sink, SinkUnavailableError, Verdict, payload_of
 from ray_apps.sinks.console import Console

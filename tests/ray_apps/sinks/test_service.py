@@ -8,7 +8,7 @@ import pytest
 
 from ray_apps import metrics, plans
 from ray_apps.config_services import MetricsConfig
-from ray_apps.metrics import Hub
+from ray_apps.hub import Hub
 from ray_apps.settings import ConfigError, Settings, load_settings
 from ray_apps.sinks.base import payload_of
 from ray_apps.sinks.service import SinkPlan, SinkService

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from ray_apps import metrics
-from ray_apps.metrics import Hub, MetricSet
+from ray_apps.hub import Hub
+from ray_apps.metrics import MetricSet
 from ray_apps.sinks.store_gauges import GIB, StoreGauges
 from ray_apps.store import anomalies
 from ray_apps.store.connect import connect

@@ -1,0 +1,134 @@
+"""The hub: sums over processes and their restarts, knows who is silent, renders as Prometheus reads it."""
+
+import pickle
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+
+from ray_apps import metrics as m
+from ray_apps.hub import EXPECTED_S, Hub
+
+
+def families(hub):
+    return {f.name: f for f in text_string_to_metric_families(hub.render())}
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9), st.booleans()), max_size=40))
+def test_counters_survive_restarts_and_lost_snapshots(steps):
+    hub, sets, lost, total = Hub(), {}, {}, 0
+    for process, amount, restart in steps:
+        if restart and process in sets:
+            hub.put(sets.pop(process).snapshot())
+        own = sets.setdefault(process, m.MetricSet(process, f"{len(lost)}-{amount}-{restart}"))
+        own.inc(m.SINK_FAILURES, amount, sink="webhook")
+        lost[len(lost)] = own.snapshot()
+        total += amount
+    for own in sets.values():
+        hub.put(own.snapshot())
+        hub.put(own.snapshot())
+    assert (hub.value(m.SINK_FAILURES, sink="webhook") or 0) == total
+
+
+def test_an_older_snapshot_is_left_out():
+    hub, own = Hub(), m.MetricSet("p", "1")
+    own.inc(m.BARS_LATE, asset_class="stocks")
+    old = own.snapshot()
+    own.inc(m.BARS_LATE, asset_class="stocks")
+    hub.put(own.snapshot())
+    hub.put(old)
+    assert hub.value(m.BARS_LATE, asset_class="stocks") == 2
+
+
+def test_gauges_are_joined_as_declared_and_forgotten():
+    hub = Hub()
+    for name, ready, lag, depth in (("a", 1, 0.5, 3), ("b", 0, 2.0, 4)):
+        own = m.MetricSet(name, "1")
+        own.set(m.READY, ready, part="feed")
+        own.set(m.LAG, lag, asset_class="stocks")
+        own.set(m.QUEUE_DEPTH, depth, queue="raw")
+        own.inc(m.BARS_LATE, asset_class="stocks")
+        hub.put(pickle.loads(pickle.dumps(own.snapshot())))
+    assert hub.value(m.READY, part="feed") == 0
+    assert hub.value(m.LAG, asset_class="stocks") == 2.0
+    assert hub.value(m.QUEUE_DEPTH, queue="raw") == 7
+    hub.forget(["b", "never seen"])
+    assert hub.value(m.READY, part="feed") == 1
+    assert hub.value(m.BARS_LATE, asset_class="stocks") == 2
+
+
+def test_how_long_each_process_is_silent_is_known():
+    now = [0.0]
+    hub = Hub(lambda: now[0])
+    for at, name in ((0.0, "a"), (4.0, "b")):
+        now[0] = at
+        hub.put(m.MetricSet(name, "1").snapshot())
+    now[0] = 10.0
+    assert [hub.value(m.PROCESS_SILENT, process=name) for name in "ab"] == [10.0, 6.0]
+    hub.forget(["a"])
+    assert hub.value(m.PROCESS_SILENT, process="a") is None
+
+
+def test_what_left_is_counted_to_its_end_and_heard_again_once_it_was_started_anew():
+    now = [0.0]
+    hub, own = Hub(lambda: now[0]), m.MetricSet("feed-stocks", "1")
+    own.inc(m.BARS_LATE, asset_class="stocks")
+    own.set(m.LAG, 3, asset_class="stocks")
+    hub.put(own.snapshot())
+    hub.forget(["feed-stocks"])
+    now[0] = 2.0
+    own.inc(m.BARS_LATE, asset_class="stocks")  # it goes on until its pod is gone
+    hub.put(own.snapshot())
+    assert hub.value(m.BARS_LATE, asset_class="stocks") == 2
+    assert hub.value(m.LAG, asset_class="stocks") is None
+    assert hub.value(m.PROCESS_SILENT, process="feed-stocks") is None
+    hub.put(m.MetricSet("feed-stocks", "2").snapshot())
+    now[0] = 12.0
+    assert hub.value(m.PROCESS_SILENT, process="feed-stocks") == 10.0
+    assert hub.value(m.BARS_LATE, asset_class="stocks") == 2
+
+
+def test_who_is_expected_and_not_heard_is_silent_as_long_as_somebody_expects():
+    now = [0.0]
+    hub = Hub(lambda: now[0])
+
+    def silent():
+        return hub.value(m.PROCESS_SILENT, process="a")
+
+    hub.expect(["a"])
+    now[0] = EXPECTED_S - 1
+    hub.expect(["a"])
+    assert silent() == EXPECTED_S - 1
+    hub.put(m.MetricSet("a", "1").snapshot())
+    hub.expect(["a"])
+    assert silent() == 0
+    now[0] += 5
+    assert silent() == 5  # since it was heard
+    hub.forget(["a"])
+    assert silent() is None
+    hub.expect(["a"])  # it was to come back
+    now[0] += EXPECTED_S - 1
+    assert silent() == EXPECTED_S - 1
+    now[0] += 1
+    assert silent() is None  # whoever expected it is gone too: all is closed
+    hub.expect(["a"])
+    assert silent() == 0
+
+
+def test_histograms_are_cumulative_text():
+    hub = Hub()
+    for process in "ab":
+        own = m.MetricSet(process, "1")
+        for value in (0.01, 0.26, 99.0):
+            own.observe(m.BURST, value, asset_class="stocks")
+        hub.put(own.snapshot())
+    samples = families(hub)["tapewatch_burst_seconds"].samples
+    buckets = {s.labels["le"]: s.value for s in samples if s.name.endswith("_bucket")}
+    assert (buckets["0.01"], buckets["0.2"], buckets["0.3"], buckets["+Inf"]) == (2, 2, 4, 6)
+    assert [s.value for s in samples if s.name.endswith("_count")] == [6]
+    assert [s.value for s in samples if s.name.endswith("_sum")] == [pytest.approx(2 * 99.27)]
+
+
+def test_every_metric_is_rendered_even_before_it_is_counted():
+    assert set(families(Hub())) == {d.name.removesuffix("_total") for d in m.METRICS}
