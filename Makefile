@@ -2,7 +2,7 @@
 #
 #   make install   .venv from the lock files; .venv/bin/tapewatch is the command line
 #   make run       install, then `tapewatch up`; ARGS="--speed 60 --symbols 500" is passed on
-#   make test      install, then lint, types, unit and integration tests, these on WORKERS=2 processes
+#   make test      install, then lint, types, unit and integration tests, the unit tests on WORKERS=2 processes
 #   make bench     install, then every benchmark, as JSON lines
 #   make e2e       the chart on the cluster in KUBECONFIG; ARGS='--build "docker build -t {tag} ."' makes the image
 #   make lock      compile the lock files anew (needs uv)
@@ -16,10 +16,7 @@ LOCKED := $(PIP) --require-hashes --no-deps --only-binary :all: --no-compile
 COMPILE := $(BIN)/python -m compileall -q -j 0 $(VENV)/lib > /dev/null 2>&1 || true
 COMPILE_LOCK := uv pip compile --universal --generate-hashes --no-emit-index-url --python-version 3.11
 ARGS ?=
-# integration tests share servers and scenes by file; in the folders' order the longest come first
 WORKERS ?= 2
-UNIT := -n $(WORKERS) --dist worksteal
-INTEGRATION := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: install run test bench e2e lock
 .DELETE_ON_ERROR:
@@ -35,8 +32,8 @@ test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q $(UNIT) -m "not integration and not bench and not cluster"
-	$(BIN)/pytest -q $(INTEGRATION) -m integration
+	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal -m "not integration and not bench and not cluster"
+	$(BIN)/pytest -q -m integration
 
 bench: install
 	@$(BIN)/tapewatch bench all --json $(ARGS)

@@ -14,11 +14,10 @@ from ray_apps.local.postgres import LocalPostgres
 from ray_apps.simulator.config import SimulatorConfig
 from ray_apps.simulator.faults import Faults
 from ray_apps.simulator.server import simulator
-from tests.support.eventually import eventually
-from tests.support.live import live, plans
+from tests.support.live import live, patience, plans  # noqa: F401 fixture
 from tests.support.postgres import TEMPLATE, _create, query
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300), pytest.mark.usefixtures("patience")]
 STOCKS = AssetClass.STOCKS
 START = 1_790_087_510 * NS_PER_S  # 2026-09-22 10:31:50 New York, a Tuesday: three days before, all is quiet
 MINUTE = 60 * NS_PER_S
@@ -42,13 +41,7 @@ def watch(dsn: str, folder: Path, *, by_rest: bool, start_ns: int = START) -> No
             plan, shards = plans(STOCKS, str(where["ws"]), dsn, folder, warm=warm, detection=LOUD, history=past,
                                  warm_days=DAYS)  # fmt: skip
             async with live(plan, shards) as running:
-
-                def is_there() -> bool:
-                    assert not running.task.done(), running.task.exception()
-                    stage = running.service.watch
-                    return stage is not None and stage.stream.minute.closed_to >= start_ns + MINUTES * MINUTE
-
-                await eventually(is_there, 120)
+                await running.stored(start_ns + MINUTES * MINUTE)
 
     asyncio.run(run())
 

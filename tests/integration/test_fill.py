@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +12,6 @@ import pytest
 
 from features.decisions.config import DetectionConfig
 from features.market.types import NS_PER_MS, NS_PER_S, AssetClass
-from features.stages import minute
 from ray_apps.ingest import mending
 from ray_apps.ingest.plan import HistoryPlan, WarmPlan
 from ray_apps.ingest.tiers import Tier, entitlement
@@ -21,10 +20,10 @@ from ray_apps.simulator.config import SimulatorConfig
 from ray_apps.simulator.server import simulator
 from ray_apps.store.migrate import migrate
 from tests.support.eventually import eventually
-from tests.support.live import Live, live, plans
+from tests.support.live import Live, live, patience, plans  # noqa: F401 fixture
 from tests.support.postgres import TEMPLATE, _create, query
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300), pytest.mark.usefixtures("patience")]
 STOCKS = AssetClass.STOCKS
 START = 1_789_741_910 * NS_PER_S  # 2026-09-18 10:31:50 New York
 MINUTE = 60 * NS_PER_S
@@ -53,14 +52,10 @@ class Scene:
         await self.post("faults", drop_after="")
 
     async def closed(self, minutes: int) -> None:
-        end = START + minutes * MINUTE
+        await self.running.closed(START + minutes * MINUTE)
 
-        def is_there() -> bool:
-            watch = self.running.service.watch
-            assert not self.running.task.done(), self.running.task.exception()
-            return watch is not None and watch.stream.minute.closed_to >= end
-
-        await eventually(is_there, 120)
+    async def stored(self, minutes: int) -> None:
+        await self.running.stored(START + minutes * MINUTE)
 
 
 Act = Callable[[Scene], Awaitable[None]]
@@ -91,7 +86,7 @@ def watch(dsn: str, folder: Path, act: Act | None = None) -> None:
             await scene.closed(MINUTES // 3)
             if act is not None:
                 await act(scene)
-            await scene.closed(MINUTES)
+            await scene.stored(MINUTES)
 
     asyncio.run(run())
 
@@ -112,14 +107,6 @@ def found(dsn: str) -> dict[str, tuple[object, ...]]:
         (START + (MINUTES - 2) * MINUTE) / NS_PER_S,
     )  # fmt: skip
     return {str(r[0]): r[1:] for r in rows}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _all_waited_for() -> Iterator[None]:
-    """Close no window early: a thin name may print a moment after the last usual one, in one run and not in another."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(minute, "COMPLETE", math.inf)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +197,7 @@ def test_a_hole_that_was_open_when_the_system_ended_is_asked_for_again(
                 assert query(blank_dsn, still_open)
             await scene.post("faults", rest_error=0)
             async with system(where, blank_dsn, tmp_path, "two") as second:
-                await Scene(second, rest).closed(MINUTES)
+                await Scene(second, rest).stored(MINUTES)
                 await eventually(lambda: not query(blank_dsn, still_open), 30)
 
     asyncio.run(run())
@@ -267,7 +254,7 @@ def test_a_feed_that_dies_is_followed_by_one_that_fills(
                     await first.task
             query(dsn, "UPDATE leases SET expires_at = now()")
             async with system(where, dsn, tmp_path, "two") as second:
-                await Scene(second, rest).closed(MINUTES)
+                await Scene(second, rest).stored(MINUTES)
 
     asyncio.run(run())
     assert bars(dsn) == bars(calm)

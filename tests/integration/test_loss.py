@@ -20,10 +20,10 @@ from ray_apps.local.postgres import LocalPostgres
 from ray_apps.simulator.config import SimulatorConfig
 from ray_apps.simulator.server import simulator
 from tests.support.eventually import eventually
-from tests.support.live import Live, live, plans
+from tests.support.live import Live, live, patience, plans  # noqa: F401 fixture
 from tests.support.postgres import TEMPLATE, _create, query
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300), pytest.mark.usefixtures("patience")]
 START = 1_789_741_910 * NS_PER_S  # 2026-09-18 10:31:50 New York
 MINUTE = 60 * NS_PER_S
 MINUTES = 45
@@ -39,18 +39,10 @@ async def watch(dsn: str, folder: Path, act: Act | None = None, n_shards: int = 
     async with simulator(CONFIG) as where:
         plan, shards = plans(AssetClass.STOCKS, str(where["ws"]), dsn, folder, warm=WARM, n_shards=n_shards)
         async with live(plan, shards) as running:
-
-            def closed(minutes: int) -> bool:
-                watch = running.service._watch
-                return running.task.done() or (
-                    watch is not None and watch.stream.minute.closed_to >= START + minutes * MINUTE
-                )
-
-            await eventually(lambda: closed(MINUTES // 3), 120)
+            await running.closed(START + MINUTES // 3 * MINUTE)
             if act is not None:
                 await act(running)
-            await eventually(lambda: closed(MINUTES), 120)
-            assert not running.task.done(), running.task.exception()
+            await running.stored(START + MINUTES * MINUTE)
 
 
 def found(dsn: str) -> dict[str, tuple[str, float, float | None, str | None]]:

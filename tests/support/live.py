@@ -1,14 +1,18 @@
 """The live path in one process: the feed service, plain shards and a desk on a real database, without Ray."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import math
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pytest
+
 from features.block import BarBlock
 from features.decisions.config import DetectionConfig
 from features.market.types import AssetClass
+from features.stages import minute
 from features.stages.context import Contexts
 from ray_apps.ingest.config import FeedConfig
 from ray_apps.ingest.journal import RecordingPlan
@@ -19,6 +23,9 @@ from ray_apps.shards import recovery
 from ray_apps.shards.desk import DeskReport, DeskService
 from ray_apps.shards.messages import Ack, Message, Opened, Peaks
 from ray_apps.shards.shard import ShardConfig, SymbolShard
+from tests.support.eventually import eventually
+
+CLOSED_S = 120.0
 
 
 class PlainShards:
@@ -71,6 +78,36 @@ class Live:
     desk: DeskService
     reports: list[DeskReport]
     task: asyncio.Task[None]
+
+    async def closed(self, end_ns: int) -> None:
+        """Wait until the window that ends then is closed."""
+
+        def is_so() -> bool:
+            assert not self.task.done(), self.task.exception()
+            watch = self.service.watch
+            return watch is not None and watch.stream.minute.closed_to >= end_ns
+
+        await eventually(is_so, CLOSED_S)
+
+    async def stored(self, end_ns: int) -> None:
+        """Wait until that window is closed and the shards have stored all that went before."""
+        await self.closed(end_ns)
+        assert self.service.watch is not None
+        async with asyncio.timeout(CLOSED_S), self.service.watch.paused():
+            pass
+
+
+@pytest.fixture(scope="module")
+def patience() -> Iterator[None]:
+    """Let windows close by the next one's bars: on a fast tape a stall of the machine would close one early.
+
+    A thin name may print a moment after the last usual one, too, in one run and not in another.
+    """
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(minute, "COMPLETE", math.inf)
+        patched.setattr(minute, "QUIET_S", 1.0)
+        patched.setattr(minute, "LONGEST_S", 10.0)
+        yield
 
 
 def plans(
