@@ -46,6 +46,8 @@ T = TypeVar("T")
 STATUS_S = 2.0
 SPARE_WAIT_S = 3_600.0
 ROLL_S = 5.0
+SAVE_S = 10.0
+"""Within so long the shards have stored all, or the checkpoint waits for the next turn."""
 
 
 class FeedService:
@@ -203,11 +205,12 @@ class FeedService:
         return newest + self.plan.primary_bar_s * NS_PER_S if newest else 0
 
     async def _hand_on(self, watch: MarketWatch) -> None:
-        """After the last bar: wait for a bounded time until all is stored and settled."""
-        with suppress(TimeoutError):
+        """After the last bar: wait for a bounded time until all is stored and settled, then write a checkpoint."""
+        with suppress(StoreUnavailableError, TimeoutError):
             async with asyncio.timeout(20):
                 await watch.router.drained()
                 await self._closed.join()
+                await self._save(watch)
 
     async def _load_table(self) -> None:
         """Give the series their stored numbers, and see how far their bars go."""
@@ -244,7 +247,7 @@ class FeedService:
         epoch = self._lease.epoch or 0
         router = Router(self._table, self.shards.apply, epoch, seqs, self._acknowledged, self._queue)
         self._watch = MarketWatch(stream, router, self._journal)
-        await self._save()
+        await self._save(self._watch)
         return self._watch
 
     async def _record(self, watch: MarketWatch) -> None:
@@ -357,17 +360,18 @@ class FeedService:
     async def _checkpoints(self) -> None:
         while True:
             await asyncio.sleep(self.plan.checkpoint_s)
-            with suppress(StoreUnavailableError):
-                await self._save()
+            assert self._watch is not None
+            with suppress(StoreUnavailableError, TimeoutError):
+                await self._save(self._watch)
 
-    async def _save(self) -> None:
-        watch = self._watch
-        if watch is None:
-            return
+    async def _save(self, watch: MarketWatch) -> None:
+        """Write a checkpoint that is not ahead of the shards: a feed that dies then gets again what they had not."""
+        async with asyncio.timeout(SAVE_S), watch.paused() as stream:
+            arrays = stream.snapshot()
         async with self._pool.connection() as conn:
             await checkpoints.save(
                 conn, self.plan.checkpoints, stage="market", asset_class=self.plan.asset_class.value, shard="",
-                position={}, arrays=watch.stream.snapshot(),
+                position={}, arrays=arrays,
             )  # fmt: skip
 
     async def _finish(self) -> None:
@@ -375,7 +379,6 @@ class FeedService:
         with suppress(StoreUnavailableError, TimeoutError):
             async with asyncio.timeout(10):
                 await self._write_status()
-                await self._save()
                 await self._lease.release()
         if self._journal is not None:
             self._journal.end()

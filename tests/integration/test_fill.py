@@ -249,6 +249,9 @@ def test_a_feed_that_dies_is_followed_by_one_that_fills(
             async with system(where, dsn, tmp_path, "one") as first:
                 await Scene(first, rest).closed(MINUTES // 3)
                 await eventually(lambda: query(dsn, "SELECT 1 FROM bars WHERE in_state LIMIT 1"), 60)
+                async with asyncio.timeout(30):
+                    while not (first.service.watch and first.service.watch.router.n_bars):  # noqa: ASYNC110 an instant
+                        await asyncio.sleep(0)
                 first.task.cancel()  # dies with what it had received and not stored
                 with pytest.raises(asyncio.CancelledError):
                     await first.task
