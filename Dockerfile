@@ -32,7 +32,7 @@ RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends wget ti
  && useradd --uid 10001 --user-group --create-home --home-dir /home/tapewatch tapewatch \
  && mkdir /data /numba && chown tapewatch:tapewatch /data /numba
 COPY --from=packages /opt/tapewatch /opt/tapewatch
-COPY --chmod=755 k8s/image/entrypoint k8s/image/retire k8s/image/hours /usr/local/bin/
+COPY --chmod=755 k8s/image/entrypoint k8s/image/retire k8s/image/workers /usr/local/bin/
 COPY --from=code /opt/code /opt/code
 COPY --from=code /opt/numba /opt/numba
 ENV PATH=/opt/tapewatch/bin:/opt/code/bin:/usr/local/bin:/usr/bin:/bin \

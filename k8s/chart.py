@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CHART = ROOT / "charts" / "tapewatch"
 CONFIG = ROOT / "ray_apps" / "config.schema.json"
 
-FREE = {"commonLabels", "nodeSelector", "labels", "annotations", "requests", "limits"}
+FREE = {"commonLabels", "podAnnotations", "nodeSelector", "labels", "annotations", "requests", "limits"}
 """Mappings of the user's or of Kubernetes' own keys."""
 CHOICES: dict[str, list[Any]] = {
     "upgradeStrategy": ["NewCluster", "None"],
@@ -33,7 +33,11 @@ TIERS = {
 }
 PEERS = {"type": "array", "items": {"type": "object"}}
 SPECIAL: dict[str, Any] = {
-    "tiers": TIERS, "tolerations": PEERS, "gatewayFrom": PEERS, "prometheusFrom": PEERS,
+    "tiers": TIERS, "tolerations": PEERS, "gatewayFrom": PEERS, "prometheusFrom": PEERS, "extraEgress": PEERS,
+    "name": {"type": "string", "pattern": "^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$"},
+    "fullnameOverride": {"type": "string", "pattern": "^$|^[a-z]([a-z0-9-]*[a-z0-9])?$"},
+    "runbooks": {"type": "string", "pattern": "^$|^https?://.+/$"},
+    "gateway": {"type": "string", "pattern": "^$|^https?://[^/]+"},
     "pullSecrets": {"type": "array", "items": {"type": "string"}},
     "assets": {"type": "array", "items": {"type": "string"}},
     "schedule": {"type": "string", "pattern": r"^$|^(\S+\s+){4}\S+$"},
@@ -41,7 +45,12 @@ SPECIAL: dict[str, Any] = {
     "close": {"type": "string", "pattern": r"^(\S+\s+){4}\S+$"},
     "timeZone": {"type": "string", "pattern": r"^[A-Za-z]+(/[A-Za-z0-9_+-]+)*$"},
 }  # fmt: skip
-BOUNDS = {"uid": 1, "replicas": 0, "maxReplicas": 0, "minReplicas": 0, "port": 1, "waitSeconds": 1, "timeoutSeconds": 1}
+BOUNDS = dict.fromkeys(
+    ("uid", "maxReplicas", "minReplicas", "port", "databasePort", "redisPort", "waitSeconds", "timeoutSeconds"), 1
+)
+"""Least whole numbers; 0 where nothing is said."""
+ITEM = ["name", "replicas", "resources"]
+"""What an item of a list has to say."""
 README_HEAD = """# tapewatch
 
 One RayService with what it stands on. Needs Kubernetes 1.29 and the KubeRay operator 1.6:
@@ -55,7 +64,19 @@ helm test tapewatch -n tapewatch
 
 `settings` holds the keys of the config file one to one and is checked by the same schema. Addresses and secrets come
 by `existingSecret`. Value files for common cases are under `ci/`. Log lines are JSON on stdout, those of Ray's workers
-too; `k8s/loki` holds an example that brings them to a Loki. This table is made by `python k8s/chart.py`.
+too; `k8s/loki` holds an example that brings them to a Loki.
+
+- **Upgrades.** What a running system takes over of `settings` restarts nothing. A changed `replicas` reaches the
+  running cluster by a job after the upgrade; workers that market hours closed stay so until they open. Any other change
+  of the Ray pods makes a second cluster beside the first (`ray.upgradeStrategy`), whose streaming workers start on the
+  node of a ReadWriteOnce volume: it needs room for both. Another content of a Secret of yours is read by new pods only:
+  change one of `podAnnotations` with it.
+- **Rollbacks** go over settings and images of one schema of the database; an older schema is not brought back.
+- **Uninstalls** end the Ray clusters first, by a job of the serving image. Where that cannot be pulled, Helm stops
+  after two minutes: `helm uninstall tapewatch -n tapewatch --no-hooks` goes on, and KubeRay gives the clusters up five
+  minutes later. The volumes of the bundled servers stay.
+
+This table is made by `python k8s/chart.py`.
 
 | value | default | what it is |
 |---|---|---|
@@ -73,7 +94,7 @@ def schema() -> dict[str, Any]:
 
 
 def _schema(name: str, value: Any) -> dict[str, Any]:
-    if name in SPECIAL:
+    if name in SPECIAL and not (isinstance(value, dict) and value):  # ray.gateway is a section, the boards' an address
         return dict(SPECIAL[name])
     if name in CHOICES:
         return {"enum": CHOICES[name]}
@@ -86,7 +107,7 @@ def _schema(name: str, value: Any) -> dict[str, Any]:
         }  # fmt: skip
     if isinstance(value, list):
         merged = {k: v for item in value for k, v in item.items()}
-        return {"type": "array", "minItems": 1, "items": {**_schema("", merged), "required": ["name", "resources"]}}
+        return {"type": "array", "minItems": 1, "items": {**_schema("", merged), "required": ITEM}}
     if isinstance(value, bool):
         return {"type": "boolean"}
     if isinstance(value, int):
@@ -103,9 +124,12 @@ def readme() -> str:
             continue
         if found := re.fullmatch(r"( *)(?:- )?([A-Za-z]+):(?: (.*))?", line):
             depth = (len(line) - len(line.lstrip(" -"))) // 2
+            path += ["[]"] * (depth - len(path))
             path[depth:] = [found[2]]
             if said:
-                rows.append(f"| `{'.'.join(path)}` | {f'`{found[3]}`' if found[3] else ''} | {said} |")
+                rows.append(
+                    f"| `{'.'.join(path).replace('.[]', '[]')}` | {f'`{found[3]}`' if found[3] else ''} | {said} |"
+                )
         said = ""
     return README_HEAD + "\n".join(rows) + "\n"
 

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import lzma
 import os
+import re
 from functools import cache
 from pathlib import Path
 
@@ -12,15 +13,18 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from tests.deploy.helm import CHART, ROOT, SECRET, VALUES, helm, pods, rendered, template
+from tests.deploy.helm import CHART, ROOT, VALUES, helm, pods, rendered, snapshot, template
 
 KUBERNETES = "1.34"
 FOREIGN = ("ray.io", "monitoring.coreos.com")
 SNAPSHOT = Path(__file__).parent / "snapshots" / "kind.yaml"
 LONG_RUNNING = ("Deployment", "StatefulSet")
-GROUP = ["ray.workers[0].name=a", "ray.workers[0].serve=true", "ray.workers[0].resources.requests.cpu=1"]
+GROUP = ["ray.workers[0].name=a", "ray.workers[0].replicas=1", "ray.workers[0].resources.requests.cpu=1"]
+OTHER = [w.replace("[0]", "[1]") for w in GROUP]
+BOTH = [*GROUP, "ray.workers[0].stream=true", "ray.workers[0].serve=true"]
+POLYGON = ["settings.source=polygon", "vendor.existingSecret=polygon"]
 HOURS = {"CronJob/tw-tapewatch-hours-open", "CronJob/tw-tapewatch-hours-close"}
-WITH_TOKEN = {"Job/tw-tapewatch-retire", "RayService/tw-tapewatch/head", *HOURS}
+WITH_TOKEN = {"Job/tw-tapewatch-retire", "Job/tw-tapewatch-workers-resize", "RayService/tw-tapewatch/head", *HOURS}
 DATA = Path(os.environ.get("TAPEWATCH_DATA", ROOT.parent / "shared" / "data"))
 CRDS = DATA.parent / "cluster" / "manifests" / "kuberay-crds.yaml.xz"
 
@@ -128,9 +132,9 @@ def test_no_secret_stands_in_the_open(values: Path) -> None:
 
 
 def test_the_laptops_objects_are_as_they_were() -> None:
-    """`helm template ... > tests/deploy/snapshots/kind.yaml` with passwords as x, when a change is meant."""
+    """When a change is meant, write it: `SNAPSHOT.write_text(snapshot(done.stdout))`."""
     done = template("-f", str(CHART / "ci" / "kind-values.yaml"))
-    assert SECRET.sub("x", done.stdout) == SNAPSHOT.read_text("utf-8")
+    assert snapshot(done.stdout) == SNAPSHOT.read_text("utf-8")
 
 
 @pytest.mark.parametrize(
@@ -145,6 +149,10 @@ def test_the_laptops_objects_are_as_they_were() -> None:
         (["marketHours.open=early"], "open"),
         (["vendor.tiers.stocks=gold"], "tiers"),
         (["ray.workers[0].nme=x"], "nme"),
+        (["ray.workers[0].name=a", "ray.workers[0].resources.requests.cpu=1"], "replicas"),
+        ([*BOTH, "ray.workers[0].name=A_B"], "name"),
+        (["monitoring.rules.runbooks=wiki"], "runbooks"),
+        (["fullnameOverride=1x"], "fullnameOverride"),
     ],
 )
 def test_a_typo_is_named(wrong: list[str], said: str) -> None:
@@ -161,11 +169,42 @@ def test_a_typo_is_named(wrong: list[str], said: str) -> None:
         (["redis.enabled=false"], "redis: expected existingSecret"),
         (["simulator.enabled=false"], "synthetic needs simulator.enabled"),
         (["settings.source=polygon"], "polygon needs vendor.existingSecret"),
-        (["settings.database_url=postgresql://a/b"], "settings.database_url: expected none here"),
-        (["ray.workers[0].stream=false", *GROUP], "expected a group with stream: true"),
+        *(
+            ([f"settings.{key}={value}"], f"settings.{key}: expected none here, the chart sets it{place}")
+            for key, value, place in (
+                ("database_url", "postgresql://a/b", ": use postgresql.existingSecret"),
+                ("redis_url", "redis://a", ": use redis.existingSecret"),
+                ("http.token", "hush-hush-hush-hush", ": use api.existingSecret"),
+                ("polygon.api_key", "hush", ": use vendor.existingSecret"),
+                ("sinks.webhook.secret", "hush-hush", ": use sinks.existingSecret"),
+                ("sinks.grafana.token", "hush-hush", ": use sinks.existingSecret"),
+                ("s3.secret", "hush", ""),
+                ("metrics.port", "9300", ": use monitoring.metrics.port"),
+                ("metrics.host", "::1", ""),
+                ("http.port", "0", ""),
+                ("http.host", "::1", ""),
+                ("simulator.ws", "a:1", ": use simulator.enabled"),
+                ("simulator.rest", "a:1", ": use simulator.enabled"),
+            )
+        ),
+        (["settings.sinks.webhook.url=https://a"], "with the key TAPEWATCH_SINKS__WEBHOOK__SECRET, was empty"),
+        (["settings.sinks.grafana.url=https://a"], "with the key TAPEWATCH_SINKS__GRAFANA__TOKEN, was empty"),
+        ([*GROUP, "ray.workers[0].serve=true"], "expected a group with stream: true"),
+        ([*BOTH, *OTHER], "a name of its own for each group, was a twice"),
+        ([*BOTH, "ray.workers[0].replicas=3", "ray.workers[0].maxReplicas=2"], "at least its replicas, 3, was 2"),
+        ([*BOTH, "ray.workers[0].replicas=0"], "replicas or maxReplicas of a above 0, was neither"),
+        ([*BOTH, "ray.workers[0].replicas=3"], "3 workers that stream need persistence.accessMode: ReadWriteMany"),
+        ([*BOTH, "ray.workers[0].maxReplicas=2"], "2 workers that stream need persistence.accessMode: ReadWriteMany"),
+        (["persistence.accessMode=ReadWriteOncePod"], "ReadWriteOncePod keeps the second cluster"),
+        (["ray.gateway.minReplicas=2"], "ray.gateway: expected maxReplicas at least minReplicas"),
+        (["backfill.schedule=0 6 * * *"], "backfill.schedule: expected vendor.existingSecret"),
+        (["api.service.type=NodePort"], "api.service.type: NodePort brings requests from outside"),
+        ([*POLYGON, "networkPolicy.allowOutbound=false"], "needs a way to the vendor"),
+        (["monitoring.grafana.enabled=true"], "expected monitoring.prometheus.enabled and postgresql.enabled"),
         (["redis.enabled=false", "redis.existingSecret=r"], "redis.gcsAddress"),
         (["api.ingress.enabled=true"], "api.ingress.host"),
-        (["marketHours.enabled=true"], "expected asset classes with sessions in settings.assets, was crypto"),
+        (["marketHours.enabled=true"], "(stocks, options, indices), was crypto"),
+        (["marketHours.enabled=true", "settings.assets={futures}"], "(stocks, options, indices), was futures"),
     ],
 )
 def test_what_cannot_work_says_why(wrong: list[str], said: str) -> None:
@@ -180,7 +219,37 @@ def test_a_missing_operator_says_how_to_install_it() -> None:
     assert "helm install kuberay-operator" in done.stderr
 
 
+def test_what_is_refused_alone_is_taken_with_what_it_needs() -> None:
+    blocks = "networkPolicy.gatewayFrom[0].ipBlock.cidr=10.0.0.0/8"
+    for sets in (
+        ["api.service.type=NodePort", blocks],
+        ["api.service.type=LoadBalancer", "networkPolicy.enabled=false"],
+        [*POLYGON, "networkPolicy.allowOutbound=false", "networkPolicy.extraEgress[0].ports[0].port=3128"],
+        ["persistence.accessMode=ReadWriteOncePod", "ray.upgradeStrategy=None"],
+        [*BOTH, "ray.workers[0].replicas=3", "persistence.enabled=false"],
+        ["settings.http.max_streams=8", "settings.metrics.database_limit_gib=9", "settings.polygon.ws_secure=true"],
+    ):
+        done = template(*(f"--set={s}" for s in sets))
+        assert done.returncode == 0, (sets, done.stderr)
+
+
 def test_schema_and_readme_are_those_of_the_values() -> None:
     program = chart_program()
     assert json.loads((CHART / "values.schema.json").read_text("utf-8")) == program.schema()
     assert (CHART / "README.md").read_text("utf-8") == program.readme()
+
+
+def test_the_readme_says_what_every_value_is() -> None:
+    told = set(re.findall(r"^\| `([^`]+)` \|.*\| \S.*\|$", (CHART / "README.md").read_text("utf-8"), re.MULTILINE))
+
+    def leaves(value, path: str) -> set[str]:
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            return leaves(value[0], f"{path}[]")
+        if isinstance(value, dict) and value and path not in told:
+            return {leaf for key, inner in value.items() for leaf in leaves(inner, f"{path}.{key}".lstrip("."))}
+        if isinstance(value, dict) and value and not path.endswith("resources"):
+            return {leaf for key, inner in value.items() for leaf in leaves(inner, f"{path}.{key}")}
+        return {path}
+
+    values = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))
+    assert leaves(values, "") <= told

@@ -185,6 +185,17 @@ def test_a_missing_or_binary_file(tmp_path):
     assert "expected UTF-8 text" in lines(tmp_path / "b.yaml")[0]
 
 
+def test_a_sinks_secret_may_come_from_the_environment_alone(write):
+    path = write("sinks: {webhook: {url: 'http://x/'}, grafana: {url: 'http://y/'}}")
+    environ = {"TAPEWATCH_SINKS__WEBHOOK__SECRET": "hunter2-hunter2", "TAPEWATCH_SINKS__GRAFANA__TOKEN": "glsa_hunter2"}
+    for held in (
+        load_settings(path, None, environ),
+        load_settings(None, {"sinks.webhook.url": "http://x/", "sinks.grafana.url": "http://y/"}, environ),
+    ):
+        assert held.sinks.webhook.secret.get_secret_value() == "hunter2-hunter2"
+        assert held.sinks.grafana.token.get_secret_value() == "glsa_hunter2"
+
+
 def test_secrets_are_never_shown(write):
     secret = "hunter2-" * 60
     environ = {"POLYGON_API_KEY": secret, "DATABASE_URL": "mysql://me:hunter2@db/x", "REDIS_URL": "hunter2"}

@@ -1,7 +1,8 @@
+{{/* At most 35 characters: a CronJob's name has 52, the longest is NAME-backfill-options. */}}
 {{- define "tapewatch.fullname" -}}
-{{- if .Values.fullnameOverride -}}{{ .Values.fullnameOverride | trunc 40 | trimSuffix "-" }}
-{{- else if contains "tapewatch" .Release.Name -}}{{ .Release.Name | trunc 40 | trimSuffix "-" }}
-{{- else -}}{{ printf "%s-tapewatch" .Release.Name | trunc 40 | trimSuffix "-" }}{{- end -}}
+{{- if .Values.fullnameOverride -}}{{ .Values.fullnameOverride | trunc 35 | trimSuffix "-" }}
+{{- else if contains "tapewatch" .Release.Name -}}{{ .Release.Name | trunc 35 | trimSuffix "-" }}
+{{- else -}}{{ printf "%s-tapewatch" .Release.Name | trunc 35 | trimSuffix "-" }}{{- end -}}
 {{- end -}}
 
 {{- define "tapewatch.selector" -}}
@@ -10,13 +11,26 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
 {{- define "tapewatch.labels" -}}
-{{ include "tapewatch.selector" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
-{{- with .Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{ include "tapewatch.labelsWith" (dict "root" . "more" dict) }}
+{{- end -}}
+
+{{/* Labels of an object, with more of its own: root, more. Those of the chart stand, each key once, each a text. */}}
+{{- define "tapewatch.labelsWith" -}}
+{{- $made := dict "app.kubernetes.io/version" .root.Chart.AppVersion "app.kubernetes.io/managed-by" .root.Release.Service -}}
+{{- $_ := set $made "helm.sh/chart" (printf "%s-%s" .root.Chart.Name .root.Chart.Version) -}}
+{{ include "tapewatch.texts" (merge $made (include "tapewatch.selector" .root | fromYaml) .more .root.Values.commonLabels) }}
+{{- end -}}
+
+{{/* Labels of a pod: root, component. Not the chart's version: a new one alone must replace no pod. */}}
+{{- define "tapewatch.podLabels" -}}
+{{- $made := dict "app.kubernetes.io/component" .component -}}
+{{ include "tapewatch.texts" (merge $made (include "tapewatch.selector" .root | fromYaml) .root.Values.commonLabels) }}
+{{- end -}}
+
+{{- define "tapewatch.texts" -}}
+{{- $made := dict -}}
+{{- range $key, $value := . -}}{{- $_ := set $made $key (toString $value) -}}{{- end -}}
+{{ toYaml $made }}
 {{- end -}}
 
 {{- define "tapewatch.image" -}}
@@ -56,20 +70,28 @@ capabilities: {drop: [ALL]}
 {{- end -}}
 
 {{/* Addresses and secrets, by reference. */}}
-{{- define "tapewatch.env" -}}
+{{- define "tapewatch.databaseEnv" -}}
 - name: DATABASE_URL
   valueFrom: {secretKeyRef: {name: {{ include "tapewatch.databaseSecret" . }}, key: {{ .Values.postgresql.key }}}}
-- name: REDIS_URL
-  valueFrom: {secretKeyRef: {name: {{ include "tapewatch.redisSecret" . }}, key: {{ .Values.redis.key }}}}
-- name: TAPEWATCH_HTTP__TOKEN
-  valueFrom: {secretKeyRef: {name: {{ include "tapewatch.apiSecret" . }}, key: {{ .Values.api.key }}}}
+{{- end -}}
+
+{{- define "tapewatch.vendorEnv" -}}
 {{- with .Values.vendor.existingSecret }}
 - name: POLYGON_API_KEY
   valueFrom: {secretKeyRef: {name: {{ . }}, key: {{ $.Values.vendor.key }}}}
 {{- end }}
-{{- range $class, $tier := .Values.vendor.tiers }}
+{{- range $class, $tier := merge dict (dig "polygon" "tiers" dict .Values.settings) .Values.vendor.tiers }}
 - {name: POLYGON_TIER_{{ upper $class }}, value: {{ $tier }}}
 {{- end }}
+{{- end -}}
+
+{{- define "tapewatch.env" -}}
+{{ include "tapewatch.databaseEnv" . }}
+- name: REDIS_URL
+  valueFrom: {secretKeyRef: {name: {{ include "tapewatch.redisSecret" . }}, key: {{ .Values.redis.key }}}}
+- name: TAPEWATCH_HTTP__TOKEN
+  valueFrom: {secretKeyRef: {name: {{ include "tapewatch.apiSecret" . }}, key: {{ .Values.api.key }}}}
+{{- include "tapewatch.vendorEnv" . }}
 - {name: TAPEWATCH_METRICS__HOST, value: "0.0.0.0"}
 - {name: TAPEWATCH_METRICS__PORT, value: {{ .Values.monitoring.metrics.port | quote }}}
 {{- if .Values.simulator.enabled }}
@@ -97,15 +119,43 @@ capabilities: {drop: [ALL]}
   imagePullPolicy: {{ .Values.image.pullPolicy }}
   command: [cp, -r, /opt/numba/., /numba/]
   securityContext: {{- include "tapewatch.containerSecurity" . | nindent 4 }}
+  terminationMessagePolicy: FallbackToLogsOnError
   resources: {requests: {cpu: 50m, memory: 32Mi}, limits: {cpu: "1", memory: 64Mi}}
   volumeMounts: [{name: kernels, mountPath: /numba}]
 {{- end -}}
 
-{{- define "tapewatch.pullSecrets" -}}
+{{/* What the spec of every pod says. */}}
+{{- define "tapewatch.everyPod" -}}
 {{- with .Values.image.pullSecrets }}
 imagePullSecrets:
 {{- range . }}
 - name: {{ . }}
 {{- end }}
 {{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* Groups of workers that stream, as a list in JSON. */}}
+{{- define "tapewatch.streams" -}}
+{{- $names := list -}}
+{{- range .Values.ray.workers }}{{ if .stream }}{{ $names = append $names .name }}{{ end }}{{ end -}}
+{{ toJson $names }}
+{{- end -}}
+
+{{/* A file of rules, its runbooks where monitoring.rules.runbooks says: root, path. */}}
+{{- define "tapewatch.rules" -}}
+{{- $at := printf "runbook_url: %sgrafana/RUNBOOK.md" .root.Values.monitoring.rules.runbooks -}}
+{{ .root.Files.Get .path | replace "runbook_url: grafana/RUNBOOK.md" $at }}
+{{- end -}}
+
+{{/* A board, its links to the gateway where people reach it: root, path. */}}
+{{- define "tapewatch.board" -}}
+{{- $api := .root.Values.api.ingress -}}
+{{- $host := ternary (printf "http%s://%s" (ternary "s" "" (ne $api.tlsSecret "")) $api.host) "http://127.0.0.1:8000" $api.enabled -}}
+{{ .root.Files.Get .path | replace "http://127.0.0.1:8000" (.root.Values.monitoring.dashboards.gateway | default $host) }}
 {{- end -}}

@@ -3,25 +3,30 @@
 {{- $ := .root -}}
 enableServiceLinks: false
 serviceAccountName: {{ include "tapewatch.fullname" $ }}
-{{- if or (eq .container "ray-worker") (not $.Values.ray.autoscaling) }}
-automountServiceAccountToken: false
-{{- end }}
-{{- include "tapewatch.pullSecrets" $ }}
+# the autoscaler beside the head asks the API server
+automountServiceAccountToken: {{ and (eq .container "ray-head") $.Values.ray.autoscaling }}
+{{- include "tapewatch.everyPod" $ }}
 {{- with $.Values.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
-{{- with $.Values.nodeSelector }}
-nodeSelector: {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with $.Values.tolerations }}
-tolerations: {{- toYaml . | nindent 2 }}
-{{- end }}
 {{- if $.Values.topologySpread.enabled }}
 topologySpreadConstraints:
+  {{- range list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
   - maxSkew: 1
-    topologyKey: topology.kubernetes.io/zone
+    topologyKey: {{ . }}
     whenUnsatisfiable: ScheduleAnyway
     labelSelector: {matchLabels: {app.kubernetes.io/instance: {{ $.Release.Name }}, app.kubernetes.io/component: worker}}
+  {{- end }}
+{{- end }}
+{{- if and .stream $.Values.persistence.enabled (eq $.Values.persistence.accessMode "ReadWriteOnce") }}
+# the volume is on one node: what takes over starts beside what it takes over from
+affinity:
+  podAffinity:
+    requiredDuringSchedulingIgnoredDuringExecution:
+      - topologyKey: kubernetes.io/hostname
+        labelSelector:
+          matchLabels: {app.kubernetes.io/instance: {{ $.Release.Name }}}
+          matchExpressions: [{key: ray.io/group, operator: In, values: {{ include "tapewatch.streams" $ }}}]
 {{- end }}
 terminationGracePeriodSeconds: {{ $.Values.terminationGracePeriodSeconds }}
 securityContext: {{- include "tapewatch.podSecurity" (dict "uid" 10001) | nindent 2 }}
@@ -42,6 +47,9 @@ containers:
       - {name: RAY_LOGGER_LEVEL, value: warning}
       - {name: RAY_event_stats, value: "0"}
       - {name: RAY_debug_dump_period_milliseconds, value: "0"}
+    {{- if and .stream $.Values.sinks.existingSecret }}
+    envFrom: [{secretRef: {name: {{ $.Values.sinks.existingSecret }}}}]
+    {{- end }}
     ports:
       {{- if eq .container "ray-head" }}
       - {name: gcs-server, containerPort: 6379}

@@ -1,4 +1,14 @@
 {{- define "tapewatch.validate" -}}
+{{- include "tapewatch.validateServers" . -}}
+{{- include "tapewatch.validateSettings" . -}}
+{{- include "tapewatch.validateSource" . -}}
+{{- include "tapewatch.validateWorkers" . -}}
+{{- include "tapewatch.validateVolume" . -}}
+{{- include "tapewatch.validateHours" . -}}
+{{- include "tapewatch.validateWays" . -}}
+{{- end -}}
+
+{{- define "tapewatch.validateServers" -}}
 {{- if not (.Capabilities.APIVersions.Has "ray.io/v1") -}}
 {{- fail "\n\nThe KubeRay operator is missing (no ray.io/v1 in this cluster). Install it first:\n  helm repo add kuberay https://ray-project.github.io/kuberay-helm/\n  helm install kuberay-operator kuberay/kuberay-operator --version 1.6.1 -n kuberay --create-namespace\n" -}}
 {{- end -}}
@@ -8,6 +18,41 @@
 {{- if and (not .Values.redis.enabled) (not .Values.redis.existingSecret) -}}
 {{- fail "\n\nredis: expected existingSecret (a Secret whose key `url` is redis://...) where enabled is false, was empty\n" -}}
 {{- end -}}
+{{- if and .Values.ray.gcsFaultTolerance (not .Values.redis.enabled) (not .Values.redis.gcsAddress) -}}
+{{- fail "\n\nray.gcsFaultTolerance: with a Redis of yours it needs redis.gcsAddress (host:port), was empty\n" -}}
+{{- end -}}
+{{- $m := .Values.monitoring -}}
+{{- if and $m.grafana.enabled (not (and $m.prometheus.enabled .Values.postgresql.enabled)) -}}
+{{- fail "\n\nmonitoring.grafana.enabled: expected monitoring.prometheus.enabled and postgresql.enabled beside it, whose data it shows.\nFor a Grafana of yours: monitoring.dashboards.enabled, or `tapewatch grafana sync`\n" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Keys of the config file that have another place in a cluster: the chart sets them, or they are secrets. */}}
+{{- define "tapewatch.validateSettings" -}}
+{{- $places := dict
+  "database_url" "postgresql.existingSecret" "redis_url" "redis.existingSecret"
+  "http.token" "api.existingSecret" "polygon.api_key" "vendor.existingSecret"
+  "sinks.webhook.secret" "sinks.existingSecret" "sinks.grafana.token" "sinks.existingSecret"
+  "metrics.port" "monitoring.metrics.port" "simulator.ws" "simulator.enabled" "simulator.rest" "simulator.enabled"
+  "data_dir" "" "http.host" "" "http.port" "" "metrics.host" "" "s3.key" "" "s3.secret" "" "s3.session_token" ""
+-}}
+{{- range $path, $place := $places -}}
+{{- $at := $.Values.settings -}}
+{{- range splitList "." $path -}}
+{{- if kindIs "map" $at -}}{{- $at = get $at . -}}{{- else -}}{{- $at = "" -}}{{- end -}}
+{{- end -}}
+{{- if not (has $at (list "" nil)) -}}
+{{- fail (printf "\n\nsettings.%s: expected none here, the chart sets it%s\n" $path (ternary (printf ": use %s" $place) "" (ne $place ""))) -}}
+{{- end -}}
+{{- end -}}
+{{- range $sink, $key := dict "webhook" "TAPEWATCH_SINKS__WEBHOOK__SECRET" "grafana" "TAPEWATCH_SINKS__GRAFANA__TOKEN" -}}
+{{- if and (dig "sinks" $sink "url" "" $.Values.settings) (not $.Values.sinks.existingSecret) -}}
+{{- fail (printf "\n\nsettings.sinks.%s.url: expected sinks.existingSecret beside it, a Secret with the key %s, was empty\n" $sink $key) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "tapewatch.validateSource" -}}
 {{- $source := .Values.settings.source | default (ternary "polygon" "synthetic" (ne .Values.vendor.existingSecret "")) -}}
 {{- if and (eq $source "synthetic") (not .Values.simulator.enabled) -}}
 {{- fail "\n\nsettings.source: synthetic needs simulator.enabled: true\n" -}}
@@ -15,30 +60,73 @@
 {{- if and (eq $source "polygon") (not .Values.vendor.existingSecret) -}}
 {{- fail "\n\nsettings.source: polygon needs vendor.existingSecret, a Secret with your key:\n  kubectl create secret generic polygon --from-literal=POLYGON_API_KEY=...\n" -}}
 {{- end -}}
-{{- range $key := list "database_url" "redis_url" "data_dir" -}}
-{{- if hasKey $.Values.settings $key -}}
-{{- fail (printf "\n\nsettings.%s: expected none here, the chart sets it (secrets come by existingSecret)\n" $key) -}}
+{{- $net := .Values.networkPolicy -}}
+{{- if and (eq $source "polygon") $net.enabled (not $net.allowOutbound) (not $net.extraEgress) -}}
+{{- fail "\n\nnetworkPolicy.allowOutbound: settings.source: polygon needs a way to the vendor, true or one in networkPolicy.extraEgress\n" -}}
+{{- end -}}
+{{- if and .Values.backfill.schedule (not .Values.vendor.existingSecret) -}}
+{{- fail "\n\nbackfill.schedule: expected vendor.existingSecret beside it, the key the past is asked for with, was empty\n" -}}
 {{- end -}}
 {{- end -}}
-{{- $streams := 0 -}}{{- $serves := 0 -}}
+
+{{- define "tapewatch.validateWorkers" -}}
+{{- $names := list -}}{{- $streams := 0 -}}{{- $serves := 0 -}}
 {{- range .Values.ray.workers -}}
+{{- if has .name $names -}}
+{{- fail (printf "\n\nray.workers: expected a name of its own for each group, was %s twice\n" .name) -}}
+{{- end -}}
+{{- $names = append $names .name -}}
+{{- if gt (int .replicas) (int (default .replicas .maxReplicas)) -}}
+{{- fail (printf "\n\nray.workers: expected maxReplicas of %s at least its replicas, %v, was %v\n" .name .replicas .maxReplicas) -}}
+{{- end -}}
+{{- if eq (int (default .replicas .maxReplicas)) 0 -}}
+{{- fail (printf "\n\nray.workers: expected replicas or maxReplicas of %s above 0, was neither\n" .name) -}}
+{{- end -}}
 {{- if .stream -}}{{- $streams = add1 $streams -}}{{- end -}}
 {{- if .serve -}}{{- $serves = add1 $serves -}}{{- end -}}
 {{- end -}}
 {{- if or (eq (int $streams) 0) (eq (int $serves) 0) -}}
 {{- fail "\n\nray.workers: expected a group with stream: true and one with serve: true (it may be the same), was none\n" -}}
 {{- end -}}
-{{- if and .Values.ray.gcsFaultTolerance (not .Values.redis.enabled) (not .Values.redis.gcsAddress) -}}
-{{- fail "\n\nray.gcsFaultTolerance: with a Redis of yours it needs redis.gcsAddress (host:port), was empty\n" -}}
+{{- if gt (int .Values.ray.gateway.minReplicas) (int .Values.ray.gateway.maxReplicas) -}}
+{{- fail "\n\nray.gateway: expected maxReplicas at least minReplicas, was less\n" -}}
 {{- end -}}
+{{- end -}}
+
+{{- define "tapewatch.validateVolume" -}}
+{{- if and .Values.persistence.enabled (ne .Values.persistence.accessMode "ReadWriteMany") -}}
+{{- $n := 0 -}}
+{{- range .Values.ray.workers -}}
+{{- if .stream -}}{{- $n = add $n (default .replicas .maxReplicas) -}}{{- end -}}
+{{- end -}}
+{{- if gt (int $n) 1 -}}
+{{- fail (printf "\n\nray.workers: %d workers that stream need persistence.accessMode: ReadWriteMany, or persistence.enabled: false, was %s\n" $n .Values.persistence.accessMode) -}}
+{{- end -}}
+{{- if and (eq .Values.persistence.accessMode "ReadWriteOncePod") (eq .Values.ray.upgradeStrategy "NewCluster") -}}
+{{- fail "\n\npersistence.accessMode: ReadWriteOncePod keeps the second cluster of ray.upgradeStrategy: NewCluster from its volume; expected ReadWriteOnce, ReadWriteMany or the strategy None\n" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "tapewatch.validateHours" -}}
 {{- if .Values.marketHours.enabled -}}
 {{- range $class := .Values.settings.assets -}}
-{{- if has $class (list "crypto" "forex") -}}
-{{- fail (printf "\n\nmarketHours.enabled: expected asset classes with sessions in settings.assets, was %s, which trades round the clock\n" $class) -}}
+{{- if has $class (list "crypto" "forex" "futures") -}}
+{{- fail (printf "\n\nmarketHours.enabled: expected asset classes of a day session in settings.assets (stocks, options, indices), was %s, which trades round the clock\n" $class) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+
+{{- define "tapewatch.validateWays" -}}
 {{- if and .Values.api.ingress.enabled (not .Values.api.ingress.host) -}}
 {{- fail "\n\napi.ingress.host: expected a host name where the ingress is enabled, was empty\n" -}}
+{{- end -}}
+{{- if and .Values.networkPolicy.enabled (ne .Values.api.service.type "ClusterIP") -}}
+{{- $blocks := list -}}
+{{- range .Values.networkPolicy.gatewayFrom -}}{{- if .ipBlock -}}{{- $blocks = append $blocks .ipBlock -}}{{- end -}}{{- end -}}
+{{- if not $blocks -}}
+{{- fail (printf "\n\nnetworkPolicy.gatewayFrom: api.service.type: %s brings requests from outside the cluster; expected an ipBlock that lets them in, such as\n  gatewayFrom: [{ipBlock: {cidr: 10.0.0.0/8}}]\n" .Values.api.service.type) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}

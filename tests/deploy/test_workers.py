@@ -1,4 +1,4 @@
-"""Market hours: the live cluster's workers go and come back; the service's own numbers are what comes back."""
+"""How many workers run: those of market hours go and come back, an upgrade's numbers reach the live cluster."""
 
 import copy
 import importlib.machinery
@@ -9,16 +9,16 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.deploy.helm import CHART, ROOT, rendered
+from tests.deploy.helm import CHART, ROOT, named, rendered
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 BASE = "/apis/ray.io/v1/namespaces/markets"
 
 
 def program() -> Any:
-    path = ROOT / "k8s" / "image" / "hours"
-    loader = importlib.machinery.SourceFileLoader("hours", str(path))
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("hours", loader))
+    path = ROOT / "k8s" / "image" / "workers"
+    loader = importlib.machinery.SourceFileLoader("workers", str(path))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("workers", loader))
     loader.exec_module(module)
     return module
 
@@ -29,6 +29,7 @@ class ApiServer:
     def __init__(self, values: str) -> None:
         (self.service,) = [o for o in rendered(CHART / "ci" / values) if o["kind"] == "RayService"]
         self.service = copy.deepcopy(self.service)
+        self.n_patches = 0
         spec = copy.deepcopy(self.service["spec"]["rayClusterConfig"])
         self.cluster = {"metadata": {"name": "tw-tapewatch-x7"}, "spec": spec}
 
@@ -41,6 +42,7 @@ class ApiServer:
             return httpx.Response(200, json={"items": [self.cluster]})
         if (request.method, path) == ("PATCH", f"{BASE}/rayclusters/tw-tapewatch-x7"):
             assert request.headers["content-type"] == "application/json-patch+json"
+            self.n_patches += 1
             return httpx.Response(200 if all(self._apply(op) for op in json.loads(request.content)) else 422)
         return httpx.Response(403)
 
@@ -83,9 +85,41 @@ def test_what_was_upgraded_meanwhile_comes_back() -> None:
     assert api.cluster["spec"]["headGroupSpec"] == api.service["spec"]["rayClusterConfig"]["headGroupSpec"]
 
 
+def test_an_upgrade_reaches_the_live_cluster() -> None:
+    api = ApiServer("kind-values.yaml")
+    group = api.service["spec"]["rayClusterConfig"]["workerGroupSpecs"][0]
+    group["replicas"] = group["minReplicas"] = group["maxReplicas"] = 2
+    assert run(api, "resize", ["main"]) == 1
+    assert api.replicas() == {"main": (2, 2, 2)}
+    assert api.n_patches == 1
+    assert run(api, "resize", ["main"]) == 1
+    assert api.n_patches == 1
+
+
+def test_an_upgrade_opens_no_closed_market() -> None:
+    api = ApiServer("market-hours-values.yaml")
+    run(api, "close", ["main"])
+    group = api.service["spec"]["rayClusterConfig"]["workerGroupSpecs"][0]
+    group["replicas"] = group["minReplicas"] = group["maxReplicas"] = 2
+    run(api, "resize", ["main"])
+    assert api.replicas() == {"main": (0, 0, 0)}
+    run(api, "open", ["main"])
+    assert api.replicas() == {"main": (2, 2, 2)}
+
+
+def test_an_upgrade_leaves_the_autoscaler_its_choice() -> None:
+    api = ApiServer("ha-values.yaml")
+    (serve,) = [g for g in api.cluster["spec"]["workerGroupSpecs"] if g["groupName"] == "serve"]
+    serve["replicas"] = 5
+    (wanted,) = [g for g in api.service["spec"]["rayClusterConfig"]["workerGroupSpecs"] if g["groupName"] == "serve"]
+    wanted["minReplicas"], wanted["maxReplicas"] = 3, 8
+    run(api, "resize", ["stream", "serve"])
+    assert api.replicas() == {"stream": (2, 2, 2), "serve": (5, 3, 8)}
+
+
 def test_another_order_and_a_refusal_are_said() -> None:
     api = ApiServer("market-hours-values.yaml")
-    with pytest.raises(ValueError, match="expected open or close, was 'shut'"):
+    with pytest.raises(ValueError, match="expected one of open, close, resize, was 'shut'"):
         run(api, "shut", ["main"])
     with (
         httpx.Client(base_url="https://api", transport=httpx.MockTransport(api.answer)) as client,
@@ -94,7 +128,7 @@ def test_another_order_and_a_refusal_are_said() -> None:
         program().main(client, "open", "other", "tw-tapewatch", ["main"])
 
 
-def test_the_jobs_name_the_groups_that_stream_and_may_do_no_more() -> None:
+def test_the_jobs_name_their_groups_and_may_do_no_more() -> None:
     objects = rendered(CHART / "ci" / "market-hours-values.yaml")
     jobs = [o for o in objects if o["kind"] == "CronJob" and "hours" in o["metadata"]["name"]]
     assert [(j["spec"]["schedule"], j["spec"]["timeZone"]) for j in jobs] == [
@@ -102,9 +136,13 @@ def test_the_jobs_name_the_groups_that_stream_and_may_do_no_more() -> None:
     ]  # fmt: skip
     for job, order in zip(jobs, ("open", "close"), strict=True):
         (container,) = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
-        assert container["command"] == ["hours", order, "markets", "tw-tapewatch", "main"]
-    (role,) = [o for o in objects if o["kind"] == "Role" and o["metadata"]["name"] == "tw-tapewatch-hours"]
+        assert container["command"] == ["workers", order, "markets", "tw-tapewatch", "main"]
+    role = named(objects, "Role", "tw-tapewatch-workers")
     allowed = {(r["resources"][0], verb) for r in role["rules"] for verb in r["verbs"]}
     assert allowed == {("rayservices", "get"), ("rayclusters", "list"), ("rayclusters", "patch")}
-    off = rendered(CHART / "ci" / "minimal-values.yaml")
+    off = rendered(CHART / "ci" / "ha-values.yaml")
     assert not [o for o in off if "hours" in o["metadata"]["name"]]
+    resize = named(off, "Job", "tw-tapewatch-workers-resize")
+    assert resize["metadata"]["annotations"]["helm.sh/hook"] == "post-upgrade,post-rollback"
+    (container,) = resize["spec"]["template"]["spec"]["containers"]
+    assert container["command"] == ["workers", "resize", "markets", "tw-tapewatch", "stream", "serve"]

@@ -1,0 +1,344 @@
+"""What must hold of every value file: an install cannot wait for itself, an upgrade replaces what it must, no more."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ray_apps.settings import flatten, load_settings
+from tests.deploy.helm import CHART, VALUES, named, pods, rendered, template, templates
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+each = pytest.mark.parametrize("values", VALUES, ids=lambda p: p.stem)
+HA, KIND, MINIMAL = (CHART / "ci" / f"{name}-values.yaml" for name in ("ha", "kind", "minimal"))
+EXTERNAL = CHART / "ci" / "external-services-values.yaml"
+RESTRICTED = CHART / "ci" / "netpol-restricted-values.yaml"
+HOOK = "helm.sh/hook"
+LONGEST = 52
+"""Of a CronJob's name: its jobs' names get eleven characters more."""
+NODES = ("nodeSelector.pool=markets", "tolerations[0].key=markets", "tolerations[0].operator=Exists")
+VENDOR = ("settings.source=polygon", "vendor.existingSecret=polygon", "simulator.enabled=false")
+
+
+def hooks_of(o: dict[str, Any]) -> set[str]:
+    return set(o["metadata"].get("annotations", {}).get(HOOK, "").split(",")) - {""}
+
+
+def containers(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    return [*spec["containers"], *spec.get("initContainers", [])]
+
+
+def references(spec: dict[str, Any]) -> set[tuple[str, str]]:
+    """Give the objects a pod cannot start without."""
+    found = {("ServiceAccount", spec["serviceAccountName"])} if "serviceAccountName" in spec else set()
+    for container in containers(spec):
+        found |= {("Secret", f["secretRef"]["name"]) for f in container.get("envFrom", [])}
+        for variable in container.get("env", []):
+            if "secretKeyRef" in variable.get("valueFrom", {}):
+                found.add(("Secret", variable["valueFrom"]["secretKeyRef"]["name"]))
+    for volume in spec.get("volumes", []):
+        found |= {("ConfigMap", volume[k]["name"]) for k in ("configMap",) if k in volume}
+        found |= {("PersistentVolumeClaim", volume[k]["claimName"]) for k in ("persistentVolumeClaim",) if k in volume}
+    return found
+
+
+def variables(objects: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    (spec,) = [spec for made, spec in pods(objects) if made == name]
+    return {e["name"]: e.get("value", e.get("valueFrom")) for e in spec["containers"][0].get("env", [])}
+
+
+@each
+def test_no_hook_waits_for_what_comes_after_it(values: Path) -> None:
+    objects = rendered(values)
+    later = {(o["kind"], o["metadata"]["name"]) for o in objects if not hooks_of(o)}
+    early = {f"{o['kind']}/{o['metadata']['name']}" for o in objects if hooks_of(o) & {"pre-install", "pre-upgrade"}}
+    assert early == ({"Job/tw-tapewatch-migrate"} if values in (HA, EXTERNAL) else set())
+    for name, spec in pods(objects):
+        if name in early:
+            assert not references(spec) & later, name
+
+
+@each
+def test_nothing_is_left_to_do_after_an_install(values: Path) -> None:
+    """What a post-install hook makes is waited for by `helm install --wait` before the hook runs."""
+    assert not [o["metadata"]["name"] for o in rendered(values) if "post-install" in hooks_of(o)]
+
+
+def test_a_migration_of_the_bundled_database_is_new_with_each_revision() -> None:
+    assert not hooks_of(named(rendered(MINIMAL), "Job", "tw-tapewatch-migrate-1"))
+
+
+def test_jobs_are_told_what_they_need() -> None:
+    sets = ("backfill.schedule=0 6 * * 1-5", *VENDOR, "settings.retention_days=7", "vendor.tiers.stocks=starter")
+    more = ("settings.polygon.rest_url=https://api.example.org", "settings.universe.symbols.stocks={AAPL,MSFT}")
+    objects = rendered(EXTERNAL, *sets, *more)
+    assert set(variables(objects, "Job/tw-tapewatch-migrate")) == {"DATABASE_URL", "TAPEWATCH_RETENTION_DAYS"}
+    assert variables(objects, "CronJob/tw-tapewatch-retention")["TAPEWATCH_RETENTION_DAYS"] == "7"
+    told = variables(objects, "CronJob/tw-tapewatch-backfill-stocks")
+    assert told["POLYGON_API_KEY"] == {"secretKeyRef": {"name": "polygon", "key": "POLYGON_API_KEY"}}
+    told |= {"DATABASE_URL": "postgresql://a/b", "POLYGON_API_KEY": "x" * 32}
+    settings = load_settings(None, None, told)
+    assert settings.universe.symbols.stocks == ("AAPL", "MSFT")
+    assert settings.polygon.rest_url == "https://api.example.org"
+    assert settings.polygon.tiers.stocks == "starter"
+    assert settings.retention_days == 7
+
+
+def test_a_backfill_without_classes_is_of_those_watched() -> None:
+    objects = rendered(EXTERNAL, "backfill.schedule=0 6 * * 1-5", *VENDOR, "settings.universe.symbols.stocks={AAPL}")
+    args = {o["metadata"]["name"]: spec for o in objects if o["kind"] == "CronJob" for _, spec in pods([o])}
+    assert args["tw-tapewatch-backfill-stocks"]["containers"][0]["args"] == ["backfill", "--asset=stocks", "--json"]
+    crypto = args["tw-tapewatch-backfill-crypto"]["containers"][0]["args"]
+    assert crypto == ["backfill", "--asset=crypto", "--all", "--json"]
+
+
+@each
+def test_every_job_ends(values: Path) -> None:
+    for o in rendered(values):
+        if o["kind"] in ("Job", "CronJob"):
+            spec = o["spec"]["jobTemplate"]["spec"] if o["kind"] == "CronJob" else o["spec"]
+            assert spec["activeDeadlineSeconds"] > 0, o["metadata"]["name"]
+
+
+def test_the_job_before_an_uninstall_gives_up_soon_and_its_words_stay() -> None:
+    job = named(rendered(MINIMAL), "Job", "tw-tapewatch-retire")
+    assert job["spec"]["activeDeadlineSeconds"] <= 120
+    assert "hook-failed" not in job["metadata"]["annotations"]["helm.sh/hook-delete-policy"]
+    seconds = float(job["spec"]["template"]["spec"]["containers"][0]["command"][-1])
+    assert seconds < job["spec"]["activeDeadlineSeconds"]
+
+
+@each
+def test_a_budget_lets_a_node_drain(values: Path) -> None:
+    objects = rendered(values)
+    (service,) = [o for o in objects if o["kind"] == "RayService"]
+    groups = service["spec"]["rayClusterConfig"]["workerGroupSpecs"]
+    budgets = {
+        o["spec"]["selector"]["matchLabels"]["ray.io/group"]: o["spec"]
+        for o in objects if o["kind"] == "PodDisruptionBudget"
+    }  # fmt: skip
+    assert set(budgets) == {g["groupName"] for g in groups if g["replicas"] > 1}
+    for group in groups:
+        if budget := budgets.get(group["groupName"]):
+            assert "maxUnavailable" not in budget  # it asks the owner for a scale, which a RayCluster has not
+            assert budget["minAvailable"] == group["replicas"] - 1
+
+
+@each
+def test_the_ingress_and_the_service_meet_the_heads_port(values: Path) -> None:
+    objects = rendered(values)
+    (service,) = [o for o in objects if o["kind"] == "RayService"]
+    (head,) = service["spec"]["rayClusterConfig"]["headGroupSpec"]["template"]["spec"]["containers"]
+    heads = {p["name"]: p["containerPort"] for p in head["ports"]}
+    ports = {p["name"]: p["port"] for p in service["spec"]["serveService"]["spec"]["ports"]}
+    assert ports == {"serve": 8000} == {"serve": heads["serve"]}
+    for ingress in (o for o in objects if o["kind"] == "Ingress"):
+        for path in ingress["spec"]["rules"][0]["http"]["paths"]:
+            assert path["backend"]["service"]["port"]["name"] in ports
+
+
+def test_annotations_reach_the_service() -> None:
+    objects = rendered(MINIMAL, "api.service.annotations.lb=internal")
+    service = named(objects, "RayService", "tw-tapewatch")["spec"]["serveService"]
+    assert service["metadata"]["annotations"] == {"lb": "internal"}
+
+
+def test_workers_start_where_a_volume_of_one_node_is() -> None:
+    for values, is_near in ((MINIMAL, True), (HA, False)):
+        (service,) = [o for o in rendered(values) if o["kind"] == "RayService"]
+        for group in service["spec"]["rayClusterConfig"]["workerGroupSpecs"]:
+            affinity = group["template"]["spec"].get("affinity")
+            assert bool(affinity) is is_near, (values, group["groupName"])
+    (term,) = rendered_affinity()["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert term["topologyKey"] == "kubernetes.io/hostname"
+    assert term["labelSelector"]["matchLabels"] == {"app.kubernetes.io/instance": "tw"}
+    assert term["labelSelector"]["matchExpressions"] == [{"key": "ray.io/group", "operator": "In", "values": ["main"]}]
+
+
+def rendered_affinity() -> dict[str, Any]:
+    service = named(rendered(MINIMAL), "RayService", "tw-tapewatch")
+    (group,) = service["spec"]["rayClusterConfig"]["workerGroupSpecs"]
+    return group["template"]["spec"]["affinity"]
+
+
+@each
+def test_a_new_version_of_the_chart_alone_replaces_no_pod(values: Path) -> None:
+    for name, pod in templates(rendered(values)):
+        labels = set(pod["metadata"]["labels"])
+        assert labels == {f"app.kubernetes.io/{k}" for k in ("name", "instance", "component")}, name
+
+
+def test_labels_of_yours_are_texts_and_those_of_the_chart_stand() -> None:
+    sets = ("commonLabels.team=5", "commonLabels.app\\.kubernetes\\.io/name=x", "commonLabels.release=mine")
+    for o in (*rendered(HA, *sets), *rendered(KIND, *sets)):
+        labels = o["metadata"]["labels"]
+        assert labels["team"] == "5"
+        assert labels["app.kubernetes.io/name"] == "tapewatch"
+        assert labels["release"] == ("prometheus" if "monitoring.coreos" in o["apiVersion"] else "mine")
+    for name, pod in templates(rendered(KIND, *sets)):
+        assert pod["metadata"]["labels"]["team"] == "5", name
+
+
+def test_annotations_of_the_ray_pods_replace_them() -> None:
+    found = {n: p["metadata"].get("annotations", {}) for n, p in templates(rendered(KIND, "podAnnotations.rollout=2"))}
+    assert {n for n, a in found.items() if a.get("rollout") == "2"} == {
+        "RayService/tw-tapewatch/head", "RayService/tw-tapewatch/main",
+    }  # fmt: skip
+    assert found["RayService/tw-tapewatch/head"]["prometheus.io/port"] == "9101"
+
+
+@each
+def test_every_pod_runs_where_it_may_and_leaves_its_last_words(values: Path) -> None:
+    for name, spec in pods(rendered(values, *NODES)):
+        assert spec["nodeSelector"] == {"pool": "markets"}, name
+        assert spec["tolerations"] == [{"key": "markets", "operator": "Exists"}], name
+        for container in containers(spec):
+            assert container["terminationMessagePolicy"] == "FallbackToLogsOnError", (name, container["name"])
+
+
+@each
+def test_names_fit_however_long_the_releases_is(values: Path) -> None:
+    done = template("-f", str(values), "--set=fullnameOverride=a" + "b" * 60, "--set=backfill.assets={options}")
+    assert done.returncode == 0, done.stderr
+    for o in yaml.safe_load_all(done.stdout):
+        if o and o["kind"] == "CronJob":
+            assert len(o["metadata"]["name"]) <= LONGEST, o["metadata"]["name"]
+
+
+@each
+def test_a_pod_is_replaced_with_the_files_it_reads_once(values: Path) -> None:
+    """Prometheus reads its rules at the start; the address of the runbooks is part of them."""
+
+    def sums(*sets: str) -> dict[str, str]:
+        found = {n: p["metadata"].get("annotations", {}) for n, p in templates(rendered(values, *sets))}
+        return {n: a["checksum/config"] for n, a in found.items() if "checksum/config" in a}
+
+    old, new = sums(), sums("monitoring.rules.runbooks=https://wiki.example.org/")
+    assert {n for n in old if old[n] != new[n]} == {n for n in old if "prometheus" in n}
+
+
+def test_runbooks_and_boards_lead_somewhere() -> None:
+    objects = rendered(HA, "monitoring.rules.runbooks=https://wiki.example.org/")
+    (rule,) = [o for o in objects if o["kind"] == "PrometheusRule"]
+    urls = [r["annotations"]["runbook_url"] for g in rule["spec"]["groups"] for r in g["rules"] if "alert" in r]
+    assert len(urls) > 5
+    assert all(u.startswith("https://wiki.example.org/grafana/RUNBOOK.md#") for u in urls)
+    boards = [t for o in objects if o["kind"] == "ConfigMap" for k, t in o["data"].items() if k.endswith(".json")]
+    assert len(boards) == 5
+    assert all('"https://tapewatch.example.org"' in b and "127.0.0.1" not in b for b in boards)
+    (own, *_) = [o for o in rendered(HA, "monitoring.dashboards.gateway=http://tape:8000") if "-board-" in str(o)]
+    assert '"http://tape:8000"' in str(own["data"])
+
+
+def test_the_bundled_prometheus_asks_the_hub_and_every_ray_pod() -> None:
+    objects = rendered(KIND)
+    config = yaml.safe_load(named(objects, "ConfigMap", "tw-tapewatch-prometheus")["data"]["prometheus.yml"])
+    asked = {j["job_name"]: j["dns_sd_configs"][0] for j in config["scrape_configs"]}
+    assert {n: (c["names"], c["port"]) for n, c in asked.items()} == {
+        "tapewatch": (["tw-tapewatch-metrics"], 9101), "ray": (["tw-tapewatch-ray"], 8080),
+    }  # fmt: skip
+    services = {o["metadata"]["name"] for o in objects if o["kind"] == "Service"}
+    assert {"tw-tapewatch-metrics", "tw-tapewatch-ray"} <= services
+
+
+def test_grafana_reads_by_a_role_of_its_own() -> None:
+    objects = rendered(CHART / "ci" / "laptop-boards-values.yaml")
+    sources = yaml.safe_load(named(objects, "ConfigMap", "tw-tapewatch-grafana-provisioning")["data"]["sources.yaml"])
+    services = {o["metadata"]["name"] for o in objects if o["kind"] == "Service"}
+    for source in sources["datasources"]:
+        assert source["url"].removeprefix("http://").partition(":")[0] in services
+    assert sources["datasources"][1]["user"] == "grafana"
+    (database,) = [s for n, s in pods(objects) if n == "StatefulSet/tw-tapewatch-postgresql"]
+    assert "CREATE ROLE grafana" in database["containers"][0]["lifecycle"]["postStart"]["exec"]["command"][-1]
+    (plain,) = [s for n, s in pods(rendered(MINIMAL)) if n == "StatefulSet/tw-tapewatch-postgresql"]
+    assert (
+        "grafana"
+        not in plain["containers"][0]["lifecycle"]["postStart"]["exec"]["command"][-1].lower().split("psql")[0]
+    )
+
+
+def test_the_simulator_and_the_supervisor_are_told_the_same() -> None:
+    sets = ("settings.simulator.seed=0", "settings.simulator.per_day=0", "settings.simulator.speed=3")
+    objects = rendered(MINIMAL, *sets, "settings.simulator.symbols=11000")
+    (spec,) = [s for n, s in pods(objects) if n == "Deployment/tw-tapewatch-simulator"]
+    args = spec["containers"][0]["args"]
+    assert {"--seed=0", "--per-day=0", "--speed=3", "--symbols=11000"} <= set(args)
+    serve = yaml.safe_load(named(objects, "RayService", "tw-tapewatch")["spec"]["serveConfigV2"])
+    (told,) = [a["deployments"][0]["user_config"] for a in serve["applications"] if a["name"] == "supervisor"]
+    assert told["simulator"] == {"seed": 0, "per_day": 0, "speed": 3, "symbols": 11000}
+
+
+def test_a_sinks_secret_comes_by_the_environment() -> None:
+    sets = ("settings.sinks.webhook.url=https://hooks.example.org/x", "sinks.existingSecret=ways-out")
+    objects = rendered(MINIMAL, *sets)
+    found = {n: s["containers"][0].get("envFrom") for n, s in pods(objects)}
+    assert {n: f for n, f in found.items() if f} == {
+        "RayService/tw-tapewatch/main": [{"secretRef": {"name": "ways-out"}}]
+    }
+    serve = yaml.safe_load(named(objects, "RayService", "tw-tapewatch")["spec"]["serveConfigV2"])
+    (told,) = [a["deployments"][0]["user_config"] for a in serve["applications"] if a["name"] == "supervisor"]
+    settings = load_settings(None, flatten(told), {"TAPEWATCH_SINKS__WEBHOOK__SECRET": "hush-hush"})
+    assert settings.sinks.webhook.secret is not None
+    assert settings.sinks.webhook.secret.get_secret_value() == "hush-hush"
+
+
+def test_the_autoscaler_passes_a_restricted_namespace() -> None:
+    service = named(rendered(HA), "RayService", "tw-tapewatch")["spec"]["rayClusterConfig"]
+    options = service["autoscalerOptions"]
+    assert (
+        options["securityContext"] == service["headGroupSpec"]["template"]["spec"]["containers"][0]["securityContext"]
+    )
+    assert {"cpu", "memory"} <= set(options["resources"]["limits"])
+    assert service["headGroupSpec"]["template"]["spec"]["automountServiceAccountToken"] is True
+    assert "autoscalerOptions" not in named(rendered(MINIMAL), "RayService", "tw-tapewatch")["spec"]["rayClusterConfig"]
+
+
+def test_a_user_of_redis_is_named() -> None:
+    service = named(rendered(HA, "redis.gcsUsername=ray"), "RayService", "tw-tapewatch")["spec"]["rayClusterConfig"]
+    assert service["gcsFaultToleranceOptions"]["redisUsername"] == {"value": "ray"}
+
+
+class Policy:
+    """What a NetworkPolicy of the Ray pods lets through."""
+
+    def __init__(self, objects: list[dict[str, Any]], name: str = "tw-tapewatch-ray") -> None:
+        self.spec = named(objects, "NetworkPolicy", name)["spec"]
+
+    def lets_in(self, component: str, port: int) -> bool:
+        def is_meant(peer: dict[str, Any]) -> bool:
+            chosen = peer.get("podSelector", {})
+            components = [v for e in chosen.get("matchExpressions", []) for v in e["values"]]
+            return "namespaceSelector" not in peer and component in components
+
+        rules = [r for r in self.spec["ingress"] if "ports" not in r or {"port": port} in r["ports"]]
+        return any(is_meant(peer) for r in rules for peer in r["from"])
+
+    def way_out(self, port: int) -> list[Any]:
+        """Give where a port leads; an empty mapping is anywhere."""
+        return [r.get("to", {}) for r in self.spec["egress"] if {"port": port} in r.get("ports", [])]
+
+
+@pytest.mark.parametrize("values", [v for v in VALUES if v != HA], ids=lambda p: p.stem)
+def test_who_is_named_does_not_shut_out_the_releases_own(values: Path) -> None:
+    policy = Policy(rendered(values))
+    for component, port in (("test", 8000), ("test", 9101), ("prometheus", 9101), ("prometheus", 8080)):
+        assert policy.lets_in(component, port), (component, port)
+    assert not policy.lets_in("simulator", 8000)
+
+
+def test_servers_of_yours_are_reached_on_their_ports() -> None:
+    objects = rendered(HA, "networkPolicy.databasePort=6432", "networkPolicy.redisPort=6380", "redis.gcsAddress=r:6381")
+    for port in (6432, 6380, 6381):
+        assert Policy(objects).way_out(port) == [{}], port
+    assert not Policy(objects).way_out(5432)
+    assert Policy(objects, "tw-tapewatch-within").way_out(6432) == [{}]
+    (outside,) = [to for to in Policy(rendered(MINIMAL)).way_out(443) if to]
+    assert {peer["ipBlock"]["cidr"] for peer in outside} == {"0.0.0.0/0", "::/0"}
+
+
+def test_ways_out_of_yours_are_open() -> None:
+    more = "networkPolicy.extraEgress[0].to[0].namespaceSelector.matchLabels.team=alerts"
+    for name in ("tw-tapewatch-ray", "tw-tapewatch-within"):
+        rules = named(rendered(RESTRICTED, more), "NetworkPolicy", name)["spec"]["egress"]
+        assert {"to": [{"namespaceSelector": {"matchLabels": {"team": "alerts"}}}]} in rules
