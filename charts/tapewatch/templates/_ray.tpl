@@ -63,7 +63,7 @@ containers:
       - {name: metrics, containerPort: 8080}
     {{- if eq .container "ray-worker" }}
     # feeds send on what they took, shards write their checkpoints
-    lifecycle: {preStop: {exec: {command: [tapewatch, drain]}}}
+    lifecycle: {preStop: {exec: {command: [tapewatch, drain, "--within={{ sub (int $.Values.terminationGracePeriodSeconds) 30 }}"]}}}
     {{- end }}
     volumeMounts:
       {{- include "tapewatch.scratchMounts" $ | nindent 6 }}

@@ -91,6 +91,9 @@
 {{- if gt (int .Values.ray.gateway.minReplicas) (int .Values.ray.gateway.maxReplicas) -}}
 {{- fail "\n\nray.gateway: expected maxReplicas at least minReplicas, was less\n" -}}
 {{- end -}}
+{{- if lt (int .Values.terminationGracePeriodSeconds) 60 -}}
+{{- fail (printf "\n\nterminationGracePeriodSeconds: expected at least 60, to drain feeds and write checkpoints, was %v\n" .Values.terminationGracePeriodSeconds) -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "tapewatch.validateVolume" -}}
