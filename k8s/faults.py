@@ -125,14 +125,14 @@ def faults() -> list[Fault]:
             r"\S*tapewatch:0\.0\.0-none\S*",
             uninstall=("--no-hooks",),  # the job before an uninstall has no image either
         ),
-        Fault("wrong vendor's key", SIMULATORS_KEYS, worker, r"[^\"]*authentication[^\"]*", {"their-key": "wrong"}),
+        Fault("wrong vendor's key", SIMULATORS_KEYS, worker, r"the vendor refuses[^\"]*", {"their-key": "wrong"}),
         Fault(
             "database unreachable",
             THEIR_DATABASE,
             migration,
             rf"database \S*{NOWHERE}.*NetworkPolicy.*",
             {"their-database": f"postgresql://joe:hush@{NOWHERE}:5432/tape"},
-            nothing_made,
+            then=nothing_made,
         ),
         Fault(
             "wrong password",
@@ -140,7 +140,7 @@ def faults() -> list[Fault]:
             migration,
             r"database .*password authentication failed.*",
             {"their-database": url.format("postgres:hush")},
-            nothing_made,
+            then=nothing_made,
         ),
         Fault(
             "no permission to make tables",
@@ -148,7 +148,7 @@ def faults() -> list[Fault]:
             migration,
             r"database .*permission denied.*ALTER DATABASE.*",
             {"their-database": url.format("reader:hush")},
-            nothing_made,
+            then=nothing_made,
         ),
         Fault(
             "redis unreachable",
@@ -163,7 +163,7 @@ def faults() -> list[Fault]:
             fill,
             r"[^\"]*No space left[^\"]*",
             {"their-database": url.format("postgres:right")},
-            make_room,
+            then=make_room,
         ),
     ]
 

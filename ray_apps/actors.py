@@ -246,7 +246,10 @@ class FeedActor:
         except BaseException as e:
             self.error = "; ".join(causes(e))
             self.is_fatal = "FatalFeedError" in self.error
-            LOG.exception("feed ended")
+            if self.is_fatal:
+                LOG.error("the vendor refuses the feed: %s; `tapewatch check` says what the key allows", self.error)
+            else:
+                LOG.exception("feed ended")
 
     async def stop(self) -> None:
         """Stop reading and send on what was received."""
