@@ -8,6 +8,7 @@ import pytest
 
 from ray_apps.cli import run
 from ray_apps.grafana.boards import FOLDER, read
+from tests.grafana.board_files import rules as alerts
 from tests.support.grafana_server import TOKEN, FakeGrafana, grafana_server
 
 pytestmark = pytest.mark.integration
@@ -47,7 +48,7 @@ def test_all_is_made_once_and_then_left_alone(grafana: FakeGrafana, sync) -> Non
     assert grafana.boards["tapewatch-tape"]["meta"]["folderUid"] == "tapewatch"
     assert {d["type"] for d in grafana.datasources.values()} == {"prometheus", "grafana-postgresql-datasource"}
     rules = [rule for group in grafana.rules.values() for rule in group["rules"]]
-    assert len(rules) == 12
+    assert {rule["title"] for rule in rules} == {rule["alert"] for rule in alerts("alerts.yaml")}
     before = len(grafana.writes)
     code, out, _ = sync(*SOURCES)
     assert code == 0
