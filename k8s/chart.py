@@ -45,9 +45,7 @@ SPECIAL: dict[str, Any] = {
     "close": {"type": "string", "pattern": r"^(\S+\s+){4}\S+$"},
     "timeZone": {"type": "string", "pattern": r"^[A-Za-z]+(/[A-Za-z0-9_+-]+)*$"},
 }  # fmt: skip
-BOUNDS = dict.fromkeys(
-    ("uid", "maxReplicas", "minReplicas", "port", "databasePort", "redisPort", "waitSeconds", "timeoutSeconds"), 1
-)
+BOUNDS = dict.fromkeys(("uid", "maxReplicas", "port", "databasePort", "redisPort", "waitSeconds", "timeoutSeconds"), 1)
 """Least whole numbers; 0 where nothing is said."""
 ITEM = ["name", "replicas", "resources"]
 """What an item of a list has to say."""

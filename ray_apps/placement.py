@@ -36,9 +36,9 @@ class Place:
 
 HERE = Place()
 """On this machine, as long as the process that starts them."""
-GATEWAY_RESOURCES, SCORER_RESOURCES = {"serve": 0.5}, {"serve": 0.25}
-"""Shares of the 1 a node of a cluster that answers offers: it takes the scorer and a gateway, or two gateways, so that
-one more asks for another node."""
+GATEWAY_RESOURCES, SCORER_RESOURCES = {"serve": 0.75}, {"serve": 0.25}
+"""Shares of the 1 a node of a cluster that answers offers: it takes one gateway and the scorer beside it, so that one
+more gateway asks for another node."""
 STREAM_RESOURCES, HUB_RESOURCES = {"stream": 0.001}, {"hub": 0.001}
 """On a node that streams, and on the one that is scraped: as many as there are."""
 _LASTING: dict[str, Any] = {"lifetime": "detached", "get_if_exists": True, "namespace": NAMESPACE}

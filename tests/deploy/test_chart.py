@@ -197,7 +197,6 @@ def test_a_typo_is_named(wrong: list[str], said: str) -> None:
         ([*BOTH, "ray.workers[0].maxReplicas=2"], "2 workers that stream need persistence.accessMode: ReadWriteMany"),
         (["persistence.accessMode=ReadWriteOncePod"], "ReadWriteOncePod keeps the second cluster"),
         (["terminationGracePeriodSeconds=30"], "terminationGracePeriodSeconds: expected at least 60"),
-        (["ray.gateway.minReplicas=2"], "ray.gateway: expected maxReplicas at least minReplicas"),
         (["backfill.schedule=0 6 * * *"], "backfill.schedule: expected vendor.existingSecret"),
         (["api.service.type=NodePort"], "api.service.type: NodePort brings requests from outside"),
         ([*POLYGON, "networkPolicy.allowOutbound=false"], "needs a way to the vendor"),

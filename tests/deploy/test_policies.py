@@ -133,9 +133,40 @@ def test_the_ingress_and_the_service_meet_the_heads_port(values: Path) -> None:
     heads = {p["name"]: p["containerPort"] for p in head["ports"]}
     ports = {p["name"]: p["port"] for p in service["spec"]["serveService"]["spec"]["ports"]}
     assert ports == {"serve": 8000} == {"serve": heads["serve"]}
+    assert [p["targetPort"] for p in service["spec"]["serveService"]["spec"]["ports"]] == ["serve"]
     for ingress in (o for o in objects if o["kind"] == "Ingress"):
         for path in ingress["spec"]["rules"][0]["http"]["paths"]:
             assert path["backend"]["service"]["port"]["name"] in ports
+
+
+@each
+def test_every_worker_can_be_ready_and_is_asked_only_where_it_answers(values: Path) -> None:
+    """KubeRay's own probe asks for Serve's proxy, which runs where a replica does: one gateway for each that serves."""
+    (service,) = [o for o in rendered(values) if o["kind"] == "RayService"]
+    serving = 0
+    for group in service["spec"]["rayClusterConfig"]["workerGroupSpecs"]:
+        (container,) = group["template"]["spec"]["containers"]
+        serves = "serve" in group["rayStartParams"]["resources"]
+        assert ("serve" in {p["name"] for p in container["ports"]}) is serves
+        assert ("readinessProbe" in container) is not serves
+        serving += group["replicas"] if serves else 0
+    (gateway,) = gateways(service)
+    assert gateway.get("num_replicas", gateway.get("autoscaling_config", {}).get("min_replicas")) == max(1, serving)
+
+
+def gateways(service: dict[str, Any]) -> list[dict[str, Any]]:
+    applications = yaml.safe_load(service["spec"]["serveConfigV2"])["applications"]
+    return [d for a in applications for d in a.get("deployments", []) if d["name"] == "gateway"]
+
+
+def test_gateways_are_added_where_ray_may_add_workers_for_them() -> None:
+    def found(*sets: str) -> dict[str, Any]:
+        (gateway,) = gateways(named(rendered(HA, *sets), "RayService", "tw-tapewatch"))
+        return gateway
+
+    grow = {"min_replicas": 2, "max_replicas": 6, "target_ongoing_requests": 9}
+    assert found("ray.gateway.targetOngoingRequests=9")["autoscaling_config"] == grow
+    assert found("ray.autoscaling=false") == {"name": "gateway", "num_replicas": 2}
 
 
 def test_annotations_reach_the_service() -> None:

@@ -1,4 +1,4 @@
-{{/* The spec of a Ray pod: root, container, resources, stream (whether it writes checkpoints). */}}
+{{/* The spec of a Ray pod: root, container, resources, of a worker stream (it writes checkpoints) and serve. */}}
 {{- define "tapewatch.rayPod" -}}
 {{- $ := .root -}}
 enableServiceLinks: false
@@ -59,8 +59,14 @@ containers:
       - {name: as-metrics, containerPort: 44217}
       - {name: dash-metrics, containerPort: 44227}
       {{- end }}
+      {{- if or .serve (eq .container "ray-head") }}
       - {name: serve, containerPort: 8000}
+      {{- end }}
       - {name: metrics, containerPort: 8080}
+    {{- if not (or .serve (eq .container "ray-head")) }}
+    # KubeRay's own asks for Serve's proxy too, which runs where a replica does; Ray's agent listens here
+    readinessProbe: {httpGet: {path: /api/healthz, port: 52365}, timeoutSeconds: 2, periodSeconds: 5, failureThreshold: 10}
+    {{- end }}
     {{- if eq .container "ray-worker" }}
     # feeds send on what they took, shards write their checkpoints
     lifecycle: {preStop: {exec: {command: [tapewatch, drain, "--within={{ sub (int $.Values.terminationGracePeriodSeconds) 30 }}"]}}}

@@ -88,9 +88,6 @@
 {{- if or (eq (int $streams) 0) (eq (int $serves) 0) -}}
 {{- fail "\n\nray.workers: expected a group with stream: true and one with serve: true (it may be the same), was none\n" -}}
 {{- end -}}
-{{- if gt (int .Values.ray.gateway.minReplicas) (int .Values.ray.gateway.maxReplicas) -}}
-{{- fail "\n\nray.gateway: expected maxReplicas at least minReplicas, was less\n" -}}
-{{- end -}}
 {{- if lt (int .Values.terminationGracePeriodSeconds) 60 -}}
 {{- fail (printf "\n\nterminationGracePeriodSeconds: expected at least 60, to drain feeds and write checkpoints, was %v\n" .Values.terminationGracePeriodSeconds) -}}
 {{- end -}}
