@@ -75,6 +75,13 @@ class Run:
 
     def memory(self) -> dict[str, float]:
         """Give the working set of each component in MB, as the nodes tell it."""
+        return {component: used / 2**20 for component, used in self._told("memory", "workingSetBytes").items()}
+
+    def processor_s(self) -> dict[str, float]:
+        """Give the processor seconds that the pods of each component have taken so far."""
+        return {component: used / 1e9 for component, used in self._told("cpu", "usageCoreNanoSeconds").items()}
+
+    def _told(self, what: str, key: str) -> dict[str, float]:
         used: dict[str, float] = {}
         pods = json.loads(self.kubectl("get", "pods", "-o", "json"))["items"]
         label = {p["metadata"]["name"]: p["metadata"]["labels"].get("app.kubernetes.io/component", "") for p in pods}
@@ -82,9 +89,9 @@ class Run:
             said = json.loads(self.kubectl("get", "--raw", f"/api/v1/nodes/{node}/proxy/stats/summary"))
             for pod in said["pods"]:
                 ref = pod["podRef"]
-                if ref["namespace"] == self.namespace and label.get(ref["name"]) and "memory" in pod:
+                if ref["namespace"] == self.namespace and label.get(ref["name"]) and key in pod.get(what, {}):
                     component = label[ref["name"]]
-                    used[component] = used.get(component, 0.0) + pod["memory"]["workingSetBytes"] / 2**20
+                    used[component] = used.get(component, 0.0) + pod[what][key]
         return used
 
     @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Measure what each pod takes by the number of symbols, on the cluster in KUBECONFIG.
+"""Measure the memory and cores each pod takes by the number of symbols, on the cluster in KUBECONFIG.
 
 `python -m k8s.sizes 200 2000` installs the kind profile with as many symbols (half of them of each class) and
 a market at the clock's pace; prints a JSON line for each number, and uninstalls.
@@ -11,8 +11,10 @@ import time
 
 from k8s.reach import CHART, READY_S, RELEASE, Run, until
 
+SETTLED_S = 60.0
+"""The start is over."""
 WATCHED_S = 240.0
-"""Four minutes and their bursts after the start."""
+"""Four minutes and their bursts."""
 
 
 def measure(on: Run, symbols: int) -> dict[str, object]:
@@ -22,13 +24,17 @@ def measure(on: Run, symbols: int) -> dict[str, object]:
     on.helm("install", RELEASE, str(CHART), "--create-namespace", *on.values, "--set", ",".join(market))
     until(on.is_running, 2 * READY_S, "the RayService to run")
     ready_s = time.monotonic() - began
+    time.sleep(SETTLED_S)
+    before, since = on.processor_s(), time.monotonic()
     time.sleep(WATCHED_S)
+    cores = {pod: (s - before.get(pod, 0.0)) / (time.monotonic() - since) for pod, s in on.processor_s().items()}
     p99_s = on.burst_p99_s("3m")
     used = on.memory()
     on.helm("uninstall", RELEASE, "--wait", "--timeout", "6m")
     on.kubectl("delete", "pvc", "-l", f"app.kubernetes.io/instance={RELEASE}")
     said: dict[str, object] = {"symbols": symbols, "ready_s": round(ready_s), "burst_p99_s": round(p99_s, 3)}
-    return said | {f"{component}_mb": round(mb) for component, mb in used.items()}
+    said |= {f"{component}_mb": round(mb) for component, mb in sorted(used.items())}
+    return said | {f"{component}_cores": round(n, 3) for component, n in sorted(cores.items())}
 
 
 def main() -> int:
