@@ -169,7 +169,8 @@ class Operator:
         """Hold the addresses behind the Service against the workers that serve."""
         slices = f"kubernetes.io/service-name={RELEASE}"
         found = json.loads(self.on.kubectl("get", "endpointslices", "-l", slices, "-o", "json"))["items"]
-        behind = {e["targetRef"]["name"] for s in found for e in s["endpoints"] if e["conditions"]["ready"]}
+        asked = [s for s in found if s["ports"]]  # pods without the named port are in a slice without ports
+        behind = {e["targetRef"]["name"] for s in asked for e in s["endpoints"] if e["conditions"]["ready"]}
         said = self.on.kubectl("get", "pods", "-l", "ray.io/group=main", "-o", "name")
         streams = {name.removeprefix("pod/") for name in said.split()}
         assert behind, "expected endpoints, was none"
