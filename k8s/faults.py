@@ -154,7 +154,7 @@ def faults() -> list[Fault]:
             "redis unreachable",
             (*THEIR_DATABASE, "redis.enabled=false", "redis.existingSecret=their-redis", "ray.gcsFaultTolerance=false"),
             ready,
-            r"[^{}]*redis[^{}]*false[^{}]*",
+            r"redis: expected Redis to answer[^\"]*",
             {"their-database": url.format("postgres:right"), "their-redis": f"redis://:hush@{NOWHERE}:6379/0"},
         ),
         Fault(
