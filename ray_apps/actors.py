@@ -62,6 +62,7 @@ class ShardActor:
         self.checkpoint_s = checkpoint_s
         self.is_recovered = False
         self.has_state = False
+        self._is_half_warm = False
         self.saved_at = time.monotonic()
         cache = RedisCache(config.cache_url, config.cache_ttl_s) if config.cache_url else None
         name = shard_name(config.asset_class, config.shard)
@@ -96,6 +97,9 @@ class ShardActor:
         """Recover if need be; give the newest applied message, -1 where there is no state to start from."""
         async with self._lock:
             await self._recover()
+            if self._is_half_warm:  # the feed that told the history ended: the next one tells it from the beginning
+                self.shard.reset()
+                self._is_half_warm = False
             return self.shard.applied_seq if self.has_state else -1
 
     async def warm(self, block: BarBlock, ctx: Contexts, opened: tuple[Opened, ...]) -> Peaks:
@@ -104,6 +108,7 @@ class ShardActor:
             if self.has_state:
                 self.shard.reset()
                 self.has_state = False
+            self._is_half_warm = True
             self.shard.open(opened)
             return self.shard.warm(block, ctx)
 
@@ -112,7 +117,7 @@ class ShardActor:
         async with self._lock:
             await recovery.fold_stored(self.shard, since_ns)
             await recovery.save(self.shard)
-            self.has_state = True
+            self.has_state, self._is_half_warm = True, False
             gc.freeze()  # what is there now stays: a collection in the middle of a burst need not look at it
             return self.shard.applied_seq
 
@@ -388,8 +393,12 @@ def named(name: str) -> Any:
 async def call(ref: Awaitable[Any]) -> Any:
     """Await a remote call with a deadline; a remote error of ours comes as itself."""
     try:
-        async with asyncio.timeout(CALL_S):
+        async with asyncio.timeout(CALL_S) as within:
             return await ref
+    except TimeoutError as e:
+        if not within.expired():
+            raise
+        raise TimeoutError(f"expected an answer of a process within {CALL_S:.0f} s, was none: is it busy?") from e
     except ray.exceptions.ActorDiedError:
         named.cache_clear()  # there may be another of its name by now
         raise

@@ -34,7 +34,7 @@ from ray_apps.shards.shard import ShardConfig
 from ray_apps.sinks.service import SinkPlan
 
 PROGRESS_S = 5.0
-"""Between lines about a start that takes long."""
+"""Between lines of a class about a start that takes long."""
 CALL_S = 60.0
 STOP_S = 45.0
 BEAT_S = 30.0
@@ -107,7 +107,7 @@ class Supervisor:
         self._n_lines = 0
         self.is_beat_due = True
         self._beat_at = time.monotonic()
-        self._progressed_at = time.monotonic()
+        self._progress: dict[AssetClass, tuple[str, float]] = {}
 
     def start(self, ground: Ground, warm: Callable[[Start], WarmPlan | None], run_id: str) -> None:
         """Start shards, desk and feeds; those that are there already are found."""
@@ -227,8 +227,9 @@ class Supervisor:
             self.told[asset_class] = said
             more = f": {seen['detail']}" if said in TROUBLED and seen["detail"] else ""
             self.screen.feed(asset_class, said + more)
-        if seen["progress"] and time.monotonic() - self._progressed_at > PROGRESS_S:
-            self._progressed_at = time.monotonic()
+        text, at_s = self._progress.get(asset_class, ("", 0.0))
+        if seen["progress"] not in ("", text) and time.monotonic() - at_s > PROGRESS_S:
+            self._progress[asset_class] = (seen["progress"], time.monotonic())
             self.screen.feed(asset_class, seen["progress"])
 
 

@@ -220,6 +220,10 @@ class FeedService:
             self._stored_end_ns = await series.newest_end(conn, self.plan.asset_class)
             heard_ns = await heard_of(conn, self.plan.asset_class)
         self._dark_s = (time.time_ns() - heard_ns) / NS_PER_S if heard_ns else 0.0
+        if heard_ns and not self._stored_end_ns and self.plan.warm is not None:
+            self._stored_end_ns = (
+                self.plan.warm.until_ns
+            )  # a start that ended before its first bar was stored lost some
 
     async def _unless_stopped(self, task: asyncio.Task[T]) -> T | None:
         """Give what a task comes to; None, and no task, when the feed is stopped meanwhile."""
@@ -241,8 +245,9 @@ class FeedService:
                 stream, seqs = await self._preparation.run()
                 self.detail = self._past.trouble
                 break
-            except StoreUnavailableError as e:
+            except (StoreUnavailableError, TimeoutError) as e:  # bars that came meanwhile wait on
                 self.detail = str(e)
+                LOG.warning("state not brought up, tried again", extra={"error": str(e)})
                 await asyncio.sleep(0.5)
         epoch = self._lease.epoch or 0
         router = Router(self._table, self.shards.apply, epoch, seqs, self._acknowledged, self._queue)

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -16,11 +17,12 @@ from ray_apps.ingest import mending
 from ray_apps.ingest.plan import HistoryPlan, WarmPlan
 from ray_apps.ingest.tiers import Tier, entitlement
 from ray_apps.local.postgres import LocalPostgres
+from ray_apps.shards.messages import Peaks
 from ray_apps.simulator.config import SimulatorConfig
 from ray_apps.simulator.server import simulator
 from ray_apps.store.migrate import migrate
 from tests.support.eventually import eventually
-from tests.support.live import Live, live, patience, plans  # noqa: F401 fixture
+from tests.support.live import Live, PlainShards, live, patience, plans  # noqa: F401 fixture
 from tests.support.postgres import TEMPLATE, _create, query
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300), pytest.mark.usefixtures("patience")]
@@ -263,6 +265,52 @@ def test_a_feed_that_dies_is_followed_by_one_that_fills(
     assert bars(dsn) == bars(calm)
     assert found(dsn) == found(calm)
     assert query(dsn, "SELECT is_filled FROM gaps WHERE reason = 'restart'") == [(True,)]
+
+
+def stumble(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """Let the shards' second part of history fail once, after some minutes of the market."""
+    plain, told = PlainShards.warm, []
+
+    async def warm(self: PlainShards, shard: int, *history: Any) -> Peaks:
+        told.append(shard)
+        if len(told) == 2:
+            await asyncio.sleep(300 / CONFIG.speed)
+            raise error
+        return await plain(self, shard, *history)
+
+    monkeypatch.setattr(PlainShards, "warm", warm)
+
+
+def test_bars_wait_while_a_start_that_took_too_long_is_made_again(
+    calm: str, blank_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stumble(monkeypatch, TimeoutError("expected an answer, was none"))
+    migrate(blank_dsn)
+    watch(blank_dsn, tmp_path)
+    assert bars(blank_dsn) == bars(calm)
+    assert found(blank_dsn) == found(calm)
+    assert query(blank_dsn, "SELECT reason FROM gaps") == []
+
+
+def test_what_a_first_start_that_failed_had_received_is_a_hole_that_is_filled(
+    calm: str, blank_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stumble(monkeypatch, ValueError("expected a shard, was none"))
+    migrate(blank_dsn)
+
+    async def run() -> None:
+        async with simulator(CONFIG) as where:
+            with pytest.raises(ExceptionGroup):
+                async with system(where, blank_dsn, tmp_path, "one") as first:
+                    await asyncio.wait_for(first.task, 60)
+            assert not query(blank_dsn, "SELECT 1 FROM bars LIMIT 1")
+            async with system(where, blank_dsn, tmp_path, "two") as second:
+                await Scene(second, str(where["rest"])).stored(MINUTES)
+
+    asyncio.run(run())
+    assert bars(blank_dsn) == bars(calm)
+    assert found(blank_dsn) == found(calm)
+    assert query(blank_dsn, "SELECT reason, is_filled, n_bars > 30 FROM gaps") == [("restart", True, True)]
 
 
 NIGHT = SimulatorConfig(
