@@ -99,7 +99,8 @@ def nothing_made(on: Run) -> str:
 def fill(on: Run) -> str:
     """Fill the volume of the database once bars come; give what the gateway says then."""
     if not theirs(on, "sh", "-c", "ls /var/lib/postgresql/data").count("filler"):
-        until(lambda: int(sql(on, "SELECT count(*) FROM bars")) > 0, READY_S, "bars")
+        stored = int(sql(on, "SELECT count(*) FROM bars"))  # of the installs before
+        until(lambda: int(sql(on, "SELECT count(*) FROM bars")) > stored, READY_S, "bars")
         theirs(on, "sh", "-c", "dd if=/dev/zero of=/var/lib/postgresql/data/filler bs=64k 2> /dev/null || true")
     return worker(on) + ready(on)
 

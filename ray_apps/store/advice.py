@@ -16,9 +16,13 @@ FIXES = (
     ("is shutting down", "it is being stopped: start it again"),
     ("permission denied", "let the user make tables: ALTER DATABASE name OWNER TO user"),
     ("must be owner", "run the migration as the user who made the tables: REASSIGN OWNED BY former TO user"),
-    ("No space left", "its volume is full: make room or a larger volume, or lower retention_days"),
+    (
+        "No space left|could not write|could not extend",
+        "its volume is full: make room or a larger volume, or lower retention_days",
+    ),
     ("too many", "its connections are taken: raise max_connections"),
     ("resolve host", "its name is not known here: mend the host in DATABASE_URL"),
+    ("FATAL", "it answered, and refuses: its own log says why"),
     ("schema", "`tapewatch db migrate` makes it, on a cluster the job that ends in -migrate: see its log"),
 )
 """Patterns of a message, the first that is found counts, and what mends it."""
@@ -47,6 +51,10 @@ def fix(said: str) -> str:
     'it will take connections soon: wait'
     >>> fix('permission denied for database "tape"')
     'let the user make tables: ALTER DATABASE name OWNER TO user'
+    >>> fix("FATAL:  could not write init file")
+    'its volume is full: make room or a larger volume, or lower retention_days'
+    >>> fix("FATAL:  the server is on holiday")
+    'it answered, and refuses: its own log says why'
     """
     return next((advice for pattern, advice in FIXES if re.search(pattern, said)), UNREACHED)
 
