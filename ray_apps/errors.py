@@ -7,6 +7,8 @@ _POLITE = re.compile(r"^(Value error, )?(Input|Value|String|Tuple|Dictionary|Lis
 _PLAIN = {"missing": "a value", "timezone_aware": "a time zone, as in 2026-01-02T09:30Z"}
 """What it says as no expectation at all, by its name of the fault."""
 
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
 
 class UserError(Exception):
     """Something outside the program is not as it must be; says what was expected and what to do."""
@@ -30,6 +32,16 @@ def expectation(kind: str, said: str) -> str:
     """
     plain = _POLITE.sub("", said).partition(", unable to")[0].partition(" after validation")[0]
     return _PLAIN.get(kind, plain.replace("match pattern", "text that matches"))
+
+
+def gist(e: BaseException) -> str:
+    r"""Give the last line of what an error says, without colours: Ray puts a traceback before it.
+
+    >>> gist(RuntimeError("\x1b[36mray::work\x1b[39m\nOSError: no room\n")), gist(OSError())
+    ('OSError: no room', 'OSError')
+    """
+    lines = _COLOUR.sub("", str(e)).strip().splitlines()
+    return lines[-1].strip() if lines else type(e).__name__
 
 
 def causes(e: BaseException) -> list[str]:
