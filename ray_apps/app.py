@@ -20,7 +20,7 @@ import ray
 from features.market.types import AssetClass
 from ray_apps import actors, placement, plans, preflight
 from ray_apps.commands.up import UpOptions
-from ray_apps.errors import UsageError, gist
+from ray_apps.errors import UsageError, UserError, gist
 from ray_apps.ingest.backoff import full_jitter
 from ray_apps.ingest.config import FeedConfig
 from ray_apps.ingest.plan import WarmPlan
@@ -258,12 +258,12 @@ class Up(Supervisor):
         started = time.monotonic()
         try:
             value = work()
-        except UsageError:
+        except UserError:
             raise
         except InUseError as e:  # says itself what to do
             raise UsageError(f"{name}: {e}") from e
         except Exception as e:
-            raise UsageError(f"{name}: {e}; {advice}") from e
+            raise UserError(f"{name}: {e}; {advice}") from e
         self.screen.step(name, time.monotonic() - started)
         return value
 

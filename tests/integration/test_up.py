@@ -84,6 +84,14 @@ def test_a_folder_in_use_is_said_at_once(tmp_path: Path) -> None:
     ]
 
 
+def test_a_database_that_cannot_start_is_a_failure_and_no_wrong_usage(tmp_path: Path) -> None:
+    (tmp_path / "postgres").write_text("no folder")
+    with up(tmp_path, "--http-port", "0") as late:
+        assert late.process.wait(120) == 1
+        late.stop()
+    assert any(line.startswith("error: database: ") for line in late.lines)
+
+
 def taken(port: int = 0) -> socket.socket:
     """Give a listener of another program; on any free port where none is said."""
     other = socket.socket()
