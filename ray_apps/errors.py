@@ -1,6 +1,8 @@
 """Errors that a person can mend: the command line shows them as one line, without a traceback."""
 
+import difflib
 import re
+from collections.abc import Iterable
 
 _POLITE = re.compile(r"^(Value error, )?(Input|Value|String|Tuple|Dictionary|List)? ?(should )?(be )?(expected )?")
 """What pydantic says before the expectation itself."""
@@ -32,6 +34,17 @@ def expectation(kind: str, said: str) -> str:
     """
     plain = _POLITE.sub("", said).partition(", unable to")[0].partition(" after validation")[0]
     return _PLAIN.get(kind, plain.replace("match pattern", "text that matches"))
+
+
+def likely(word: str, known: Iterable[str], none: str) -> str:
+    """Give the known word that was most likely meant, else all of them, or `none` where there are none.
+
+    >>> [likely(word, ["kind", "min_severity"], "no key") for word in ("severity", "x")], likely("x", [], "no key")
+    (['min_severity', 'one of kind, min_severity'], 'no key')
+    """
+    words = sorted(known)
+    close = difflib.get_close_matches(word, words, 1, 0.75)
+    return close[0] if close else f"one of {', '.join(words)}" if words else none
 
 
 def gist(e: BaseException) -> str:

@@ -7,7 +7,6 @@ A variable of a nested key joins its parts with two underscores: TAPEWATCH_BUDGE
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,7 +33,7 @@ from ray_apps.config import (
     UniverseConfig,
 )
 from ray_apps.config_services import HttpConfig, MetricsConfig, RecordingConfig, SimulatorConfig
-from ray_apps.errors import UsageError, expectation
+from ray_apps.errors import UsageError, expectation, likely
 from ray_apps.imports.config import S3Config
 
 if TYPE_CHECKING:
@@ -319,14 +318,12 @@ def _reaches(nested: Any, loc: tuple[int | str, ...]) -> bool:
 
 
 def _siblings(loc: tuple[int | str, ...]) -> str:
-    """Name the key that was most likely meant, else all keys of that section."""
+    """Name the key of that section that was most likely meant."""
     model: Any = Settings
     for part in loc[:-1]:
         field = getattr(model, "model_fields", {}).get(part)
         model = field.annotation if field else None
-    known = sorted(getattr(model, "model_fields", {}))
-    close = difflib.get_close_matches(str(loc[-1]), known, 1, 0.75)
-    return close[0] if close else f"one of {', '.join(known)}" if known else "no such key"
+    return likely(str(loc[-1]), getattr(model, "model_fields", {}), "no such key")
 
 
 def detection_config(settings: Settings, asset_class: AssetClass) -> DetectionConfig:
