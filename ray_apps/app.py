@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import random
 import secrets
 import shutil
 import signal
@@ -17,16 +18,16 @@ from typing import TYPE_CHECKING, TypeVar
 import ray
 
 from features.market.types import AssetClass
-from ray_apps import actors, placement, plans
+from ray_apps import actors, placement, plans, preflight
 from ray_apps.commands.up import UpOptions
-from ray_apps.errors import UsageError
+from ray_apps.errors import UsageError, UserError, gist
+from ray_apps.ingest.backoff import full_jitter
 from ray_apps.ingest.config import FeedConfig
 from ray_apps.ingest.plan import WarmPlan
 from ray_apps.local import gateway
-from ray_apps.local.process import FolderLock, InUseError, LocalError, free_port
+from ray_apps.local.process import FolderLock, InUseError, LocalError, free_port, listener
 from ray_apps.local.stack import Stack
 from ray_apps.local.start import Start, start_of
-from ray_apps.preflight import SOURCES
 from ray_apps.reload import ConfigWatch
 from ray_apps.screen import Screen
 from ray_apps.settings import Settings
@@ -65,6 +66,7 @@ class Up(Supervisor):
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
         with self._folder(), Stack(self.settings) as stack:
+            preflight.check_ports(self.settings)  # of two runs on one folder, the folder is what to tell of
             try:
                 self._start(stack)
                 while not self.is_stopping:
@@ -139,7 +141,7 @@ class Up(Supervisor):
 
     def _activity(self, asset_class: AssetClass) -> str:
         """Give the activity column: the live feed's, or what a folder's files have."""
-        if self.options.source in SOURCES:
+        if self.options.source in preflight.SOURCES:
             return asset_class.activity
         from ray_apps.store.headers import activity_of  # brings pyarrow
 
@@ -196,22 +198,35 @@ class Up(Supervisor):
             self.take_over(change)
 
     def _serve(self, ground: Ground) -> None:
-        """Start the gateway beside the tape: it takes longer than all the rest."""
+        """Start the gateway beside the tape, which it takes longer than; again until it is up."""
+        told = ""
+        for wait_s in full_jitter(random.SystemRandom(), cap_s=30.0):
+            try:
+                self._start_gateway(ground)
+                break
+            except Exception as e:
+                if self.is_stopping:
+                    return
+                if gist(e) != told:
+                    told = gist(e)
+                    self.screen.where("http", f"not up yet, tried again: {told}")
+            time.sleep(wait_s)
+            if self.is_stopping:
+                return
+        self._run_scorer()
+
+    def _start_gateway(self, ground: Ground) -> None:
         started, http = time.monotonic(), self.settings.http
         if not http.port:  # Serve takes a free one too, and tells nobody which
             http = http.model_copy(update={"port": free_port()})
-        try:
-            run_gateway(plans.GatewayPlan(ground.dsn, ground.redis_url, http))
-        except Exception as e:
-            if not self.is_stopping:
-                self.screen.where("http", f"did not start: {e}; is port {http.port} taken? see --http-port")
-            return
+        end_gateway()
+        listener(http.host, http.port).close()  # Serve would share it with another Serve, and get a part of the calls
+        run_gateway(plans.GatewayPlan(ground.dsn, ground.redis_url, http))
         self.is_gateway_up = True
         self.screen.step("http", time.monotonic() - started)
         address = gateway.url(http.host, http.port)
         gateway.write(self.settings.data_dir, address)
         self.screen.where("http", f"{address}/docs")
-        self._run_scorer()
 
     def _run_scorer(self) -> None:
         """Start the models that score in shadow: nothing waits for them."""
@@ -220,7 +235,7 @@ class Up(Supervisor):
             run_scorer()
         except Exception as e:
             if not self.is_stopping:
-                self.screen.where("scorer", f"did not start: {e}; all else goes on")
+                self.screen.where("scorer", f"did not start: {gist(e)}; all else goes on")
             return
         self.is_scorer_up = True
         self.is_beat_due = True
@@ -231,6 +246,7 @@ class Up(Supervisor):
 
         The gateway ends with Ray: an end of its own before would print what its last calls say of that.
         """
+        self.is_stopping = True
         self.screen.line("stopping")
         if ray.is_initialized():
             self.stop()
@@ -242,12 +258,12 @@ class Up(Supervisor):
         started = time.monotonic()
         try:
             value = work()
-        except UsageError:
+        except UserError:
             raise
         except InUseError as e:  # says itself what to do
             raise UsageError(f"{name}: {e}") from e
         except Exception as e:
-            raise UsageError(f"{name}: {e}; {advice}") from e
+            raise UserError(f"{name}: {e}; {advice}") from e
         self.screen.step(name, time.monotonic() - started)
         return value
 
@@ -262,7 +278,6 @@ def run_gateway(plan: plans.GatewayPlan) -> None:
     """Start Serve with the gateway; returns when it answers."""
     from ray import serve
 
-    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     serve.start(
         proxy_location="HeadOnly",
         http_options={"host": plan.http.host, "port": plan.http.port, "request_timeout_s": None},
@@ -270,6 +285,14 @@ def run_gateway(plan: plans.GatewayPlan) -> None:
     )
 
     serve.run(gateway_deployment(plan), name="tapewatch", route_prefix="/")
+
+
+def end_gateway() -> None:
+    """End a Serve that came up in part, if there is one: asked again, it would say that all is up."""
+    from ray import serve
+
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    serve.shutdown()
 
 
 def gateway_deployment(plan: plans.GatewayPlan, resources: Mapping[str, float] | None = None) -> "Application":

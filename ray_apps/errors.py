@@ -1,11 +1,15 @@
 """Errors that a person can mend: the command line shows them as one line, without a traceback."""
 
+import difflib
 import re
+from collections.abc import Iterable
 
 _POLITE = re.compile(r"^(Value error, )?(Input|Value|String|Tuple|Dictionary|List)? ?(should )?(be )?(expected )?")
 """What pydantic says before the expectation itself."""
 _PLAIN = {"missing": "a value", "timezone_aware": "a time zone, as in 2026-01-02T09:30Z"}
 """What it says as no expectation at all, by its name of the fault."""
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class UserError(Exception):
@@ -30,6 +34,27 @@ def expectation(kind: str, said: str) -> str:
     """
     plain = _POLITE.sub("", said).partition(", unable to")[0].partition(" after validation")[0]
     return _PLAIN.get(kind, plain.replace("match pattern", "text that matches"))
+
+
+def likely(word: str, known: Iterable[str], none: str) -> str:
+    """Give the known word that was most likely meant, else all of them, or `none` where there are none.
+
+    >>> [likely(word, ["kind", "min_severity"], "no key") for word in ("severity", "x")], likely("x", [], "no key")
+    (['min_severity', 'one of kind, min_severity'], 'no key')
+    """
+    words = sorted(known)
+    close = difflib.get_close_matches(word, words, 1, 0.75)
+    return close[0] if close else f"one of {', '.join(words)}" if words else none
+
+
+def gist(e: BaseException) -> str:
+    r"""Give the last line of what an error says, without colours: Ray puts a traceback before it.
+
+    >>> gist(RuntimeError("\x1b[36mray::work\x1b[39m\nOSError: no room\n")), gist(OSError())
+    ('OSError: no room', 'OSError')
+    """
+    lines = _COLOUR.sub("", str(e)).strip().splitlines()
+    return lines[-1].strip() if lines else type(e).__name__
 
 
 def causes(e: BaseException) -> list[str]:

@@ -6,17 +6,22 @@ never lowers a total.
 
 from __future__ import annotations
 
+import logging
+import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
-from threading import Lock
+from threading import Lock, Thread
 from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from ray_apps.ingest.backoff import full_jitter
 from ray_apps.metrics import METRICS, PROCESS_SILENT, Declared, Labels, Snapshot, key_of
+
+LOG = logging.getLogger(__name__)
 
 JOINS: dict[str, Callable[[list[float]], float]] = {"sum": sum, "max": max, "min": min}
 EXPECTED_S = 90.0
@@ -48,10 +53,18 @@ class Hub(Collector):
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
-    def serve(self, host: str, port: int) -> int:
-        """Answer Prometheus on a port of its own, from a thread of its own; give the port."""
-        server, _ = start_http_server(port, host, self._registry)
-        return int(server.server_port)
+    def serve(self, host: str, port: int) -> None:
+        """Answer Prometheus on a port of its own, from threads of its own; as soon as it is free where it is taken."""
+        Thread(target=self._serve, args=(host, port), daemon=True).start()
+
+    def _serve(self, host: str, port: int) -> None:
+        for wait_s in full_jitter(random.SystemRandom(), cap_s=30.0):
+            try:
+                start_http_server(port, host, self._registry)
+                return
+            except OSError as e:
+                LOG.warning("metrics port not open yet", extra={"port": port, "error": str(e)})
+            time.sleep(wait_s)
 
     def put(self, snapshot: Snapshot) -> None:
         """Take a process's snapshot; one older than the newest of its incarnation is left out."""

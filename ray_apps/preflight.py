@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,24 @@ def check(settings: Settings) -> None:
     elif source not in SOURCES:
         _bars(Path(source))
     _data_dir(settings.data_dir)
+
+
+def check_ports(settings: Settings) -> None:
+    """Raise UsageError where the gateway or the metrics cannot listen at their port, or want the same."""
+    from ray_apps.local.process import LocalError, listener
+
+    http, metrics = settings.http, settings.metrics
+    wanted = (
+        ("http.port", http.host, http.port, "--http-port 0 takes a free one"),
+        ("metrics.port", metrics.host, metrics.port, "set another"),
+    )
+    with ExitStack() as held:
+        for name, host, port, advice in wanted:
+            try:
+                if port:
+                    held.enter_context(listener(host, port))
+            except LocalError as e:
+                raise UsageError(f"{name}: {e}; {advice}") from None
 
 
 def _data_dir(path: Path) -> None:

@@ -7,7 +7,6 @@ A variable of a nested key joins its parts with two underscores: TAPEWATCH_BUDGE
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,13 +33,15 @@ from ray_apps.config import (
     UniverseConfig,
 )
 from ray_apps.config_services import HttpConfig, MetricsConfig, RecordingConfig, SimulatorConfig
-from ray_apps.errors import UsageError, expectation
+from ray_apps.errors import UsageError, expectation, likely
 from ray_apps.imports.config import S3Config
 
 if TYPE_CHECKING:
     from features.decisions.config import DetectionConfig
 
 PREFIX = "TAPEWATCH_"
+PREFIXES = (PREFIX, "POLYGON_TIER_", "POLYGON_WS_", "POLYGON_REST")
+"""A variable that begins so is meant for us; of other POLYGON_* ones another program may be told."""
 FILE_NAME = "tapewatch.yaml"
 CONFIG_VARIABLE = "TAPEWATCH_CONFIG"
 Model = TypeVar("Model", bound=BaseModel)
@@ -168,7 +169,7 @@ def load_settings(
     env = os.environ if environ is None else environ
     flags = nest({k: v for k, v in (overrides or {}).items() if v is not None})
     variables, names = _variables(env)
-    home = Path(str(flags.get("data_dir") or variables.get("data_dir") or default_data_dir(env))).expanduser()
+    home = data_folder(flags.get("data_dir"), env)
     path = config_path(config, home, env)
     layers = [flags, variables, read_config(path) if path else {}, {"data_dir": str(home)}]
     try:
@@ -178,10 +179,12 @@ def load_settings(
         raise ConfigError([_line(fault, flags, names, path) for fault in e.errors()]) from None
 
 
-def default_data_dir(environ: Mapping[str, str]) -> Path:
-    """Give the data folder of the XDG base directory specification (a relative XDG_DATA_HOME is ignored)."""
-    base = Path(environ.get("XDG_DATA_HOME", ""))
-    return (base if base.is_absolute() else Path.home() / ".local" / "share") / "tapewatch"
+def data_folder(said: object, environ: Mapping[str, str] | None = None) -> Path:
+    """Give the folder said, TAPEWATCH_DATA_DIR, or the XDG specification's (a relative XDG_DATA_HOME is ignored)."""
+    env = os.environ if environ is None else environ
+    base = Path(env.get("XDG_DATA_HOME", ""))
+    home = (base if base.is_absolute() else Path.home() / ".local" / "share") / "tapewatch"
+    return Path(str(said or env.get(f"{PREFIX}DATA_DIR") or home)).expanduser()
 
 
 def config_path(config: Path | None, data_dir: Path, environ: Mapping[str, str] | None = None) -> Path | None:
@@ -281,11 +284,10 @@ def _structured(text: str, variable: str) -> Any:
 
 
 def unknown_variables(environ: Mapping[str, str] | None = None) -> list[str]:
-    """Name the TAPEWATCH_* variables nothing reads: mistyped, or set by a cluster for a service."""
+    """Name the variables of our names nothing reads: mistyped, or set by a cluster for a service."""
     env = os.environ if environ is None else environ
-    _, names = _variables(env)
-    known = {CONFIG_VARIABLE, *names.values()}
-    return sorted(v for v in env if v.startswith(PREFIX) and env[v] and v not in known)
+    known = {CONFIG_VARIABLE, *_variables(env)[1].values(), *(v for named in VARIABLES.values() for v in named)}
+    return sorted(v for v in env if v.startswith(PREFIXES) and env[v] and v not in known)
 
 
 def _line(fault: ErrorDetails, flags: dict[str, Any], names: dict[str, str], path: Path | None) -> str:
@@ -319,14 +321,12 @@ def _reaches(nested: Any, loc: tuple[int | str, ...]) -> bool:
 
 
 def _siblings(loc: tuple[int | str, ...]) -> str:
-    """Name the key that was most likely meant, else all keys of that section."""
+    """Name the key of that section that was most likely meant."""
     model: Any = Settings
     for part in loc[:-1]:
         field = getattr(model, "model_fields", {}).get(part)
         model = field.annotation if field else None
-    known = sorted(getattr(model, "model_fields", {}))
-    close = difflib.get_close_matches(str(loc[-1]), known, 1, 0.75)
-    return close[0] if close else f"one of {', '.join(known)}" if known else "no such key"
+    return likely(str(loc[-1]), getattr(model, "model_fields", {}), "no such key")
 
 
 def detection_config(settings: Settings, asset_class: AssetClass) -> DetectionConfig:

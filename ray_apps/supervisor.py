@@ -12,6 +12,7 @@ from ray.exceptions import RayError
 
 from features.market.types import AssetClass
 from ray_apps import actors, plans
+from ray_apps.errors import gist
 from ray_apps.ingest.config import FeedConfig
 from ray_apps.ingest.plan import FeedPlan, WarmPlan
 from ray_apps.local.start import Start
@@ -210,7 +211,7 @@ class Supervisor:
                 self.screen.feed(asset_class, "warm, waits for its lease")
             except RayError as e:
                 self.spares[asset_class] = Spare()
-                self.screen.feed(asset_class, f"not warm yet: {str(e).splitlines()[-1]}")
+                self.screen.feed(asset_class, f"not warm yet: {gist(e)}")
 
     def _say_lines(self) -> None:
         """Print what the console sink has to say."""

@@ -5,6 +5,7 @@ A request is `{"asset_class": "stocks", "bars": [{"symbol": "AAPL", "t": 1789738
 be left out.
 """
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ EXPECTED = {
     "too_old": "a window of the last hour",
     "bad_window": "a start that is a multiple of the bar length",
 }
+MALFORMED = re.compile(r"JSON is malformed: (?P<what>.*) \(byte (?P<at>\d+)\)")
+"""As msgspec says it; of what ends too early it gives no place."""
 NAN = float("nan")
 VALUES = ("o", "h", "l", "c", "v", "vw", "n")
 
@@ -152,10 +155,24 @@ def _decode(body: bytes) -> _Request:
     except msgspec.ValidationError as e:
         raise DataError("wrong_type", f"expected an asset_class and bars, was: {e}") from e
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
-        raise DataError("malformed", f"expected JSON, was {body[:40]!r}") from e
+        raise DataError("malformed", f"expected JSON, was {_broken(body, e)}") from e
     if len(request.bars) > MOST_BARS:
         raise DataError("oversize", f"expected at most {MOST_BARS} bars, was {len(request.bars)}")
     return request
+
+
+def _broken(body: bytes, error: Exception) -> str:
+    """Say where JSON breaks.
+
+    >>> try: msgspec.json.decode(b'{"a": x}')
+    ... except msgspec.DecodeError as e: print(_broken(b'{"a": x}', e))
+    broken at byte 6 (invalid character)
+    """
+    if found := MALFORMED.fullmatch(str(error)):
+        return f"broken at byte {found['at']} ({found['what']})"
+    if isinstance(error, msgspec.DecodeError):
+        return f"cut off after {len(body)} bytes" if body else "empty"
+    return "nested too deeply" if isinstance(error, RecursionError) else "text that is not UTF-8"
 
 
 def _read(request: _Request) -> _Rows:

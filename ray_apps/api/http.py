@@ -58,9 +58,9 @@ def create_app(deps: Deps) -> FastAPI:
     )
     app.state.deps = deps
     app.state.streams = Streams(deps.http.max_streams)
-    app.include_router(router)
-    app.include_router(push.router)
-    problems.install(app)
+    for included in (routers := (router, push.router)):
+        app.include_router(included)
+    problems.install(app, routers)
     return app
 
 

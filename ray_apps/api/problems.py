@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from itertools import chain
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 
-from ray_apps.errors import expectation
+from ray_apps.errors import expectation, likely
 from ray_apps.store.errors import StoreUnavailableError
 
 MEDIA_TYPE = "application/problem+json"
@@ -55,8 +57,9 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def install(app: FastAPI) -> None:
-    """Make every error of the application a problem."""
+def install(app: FastAPI, routers: Sequence[APIRouter]) -> None:
+    """Make every error of the application, which these routers are included in, a problem."""
+    routes = [r for r in chain(app.routes, *(router.routes for router in routers)) if isinstance(r, Route)]
     described = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -72,7 +75,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(request: Request, e: RequestValidationError) -> ProblemResponse:
-        return _problem(request, 422, "; ".join(map(_fault, e.errors())))
+        return _problem(request, 422, "; ".join(_fault(request, fault) for fault in e.errors()))
 
     @app.exception_handler(StoreUnavailableError)
     async def _away(request: Request, e: StoreUnavailableError) -> ProblemResponse:
@@ -80,6 +83,10 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, e: HTTPException) -> ProblemResponse:
+        if e.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            allowed = _allowed(request, routes)
+            detail = f"expected {' or '.join(allowed)}, was {request.method[:20]}"
+            return _problem(request, 405, detail, {"Allow": ", ".join(allowed)})
         detail = e.detail if e.detail != HTTPStatus(e.status_code).phrase else _explained(request, e.status_code)
         return _problem(request, e.status_code, detail, e.headers)
 
@@ -96,11 +103,11 @@ def _problem(
     return ProblemResponse(problem.model_dump(exclude_none=True), status, dict(headers or {}))
 
 
-def _fault(fault: Mapping[str, Any]) -> str:
+def _fault(request: Request, fault: Mapping[str, Any]) -> str:
     where: Sequence[Any] = fault["loc"]
     name = ".".join(str(part) for part in where[1:]) or "request"
     if fault["type"] == "extra_forbidden":
-        return f"{name}: expected no such parameter"
+        return f"{name}: expected {likely(name, _parameters(request), 'no parameter')}, was an unknown parameter"
     was = "none" if fault["type"] == "missing" else repr(str(fault["input"])[:60])
     return f"{name}: expected {expectation(fault['type'], str(fault['msg']))}, was {was}"
 
@@ -108,6 +115,16 @@ def _fault(fault: Mapping[str, Any]) -> str:
 def _explained(request: Request, status: int) -> str:
     if status == HTTPStatus.NOT_FOUND:
         return f"expected a path of /openapi.json, was {request.url.path[:200]!r}"
-    if status == HTTPStatus.METHOD_NOT_ALLOWED:
-        return f"expected GET, was {request.method[:20]}"
     return HTTPStatus(status).phrase
+
+
+def _parameters(request: Request) -> list[str]:
+    """Name the query parameters of the route that was asked."""
+    models = [p.field_info.annotation for p in request.scope["route"].dependant.query_params]
+    return [name for model in models for name in model.model_fields]
+
+
+def _allowed(request: Request, routes: Sequence[Route]) -> list[str]:
+    """Name the methods of all routes of the path: Starlette names those of the first alone."""
+    found = [r.methods or () for r in routes if r.matches(request.scope)[0] is not Match.NONE]
+    return sorted({method for methods in found for method in methods})

@@ -18,6 +18,7 @@ from pydantic import (
     field_validator,
 )
 
+from features.market.pushed import EARLIEST_MS, LATEST_MS
 from features.market.types import NS_PER_MS, AssetClass
 from ray_apps.config import BAR_LENGTHS, Kind, Severity, State
 from ray_apps.store.filters import Cursor, CursorError
@@ -53,6 +54,17 @@ def _bounded(at: datetime) -> datetime:
     return at
 
 
+def _ms(value: Any) -> Any:
+    """Let a number be Unix ms alone, as `t` of a pushed bar is: one of another scale is an instant nobody meant."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return value
+    if not EARLIEST_MS <= number <= LATEST_MS:
+        raise ValueError("expected ISO 8601 with a zone, or Unix ms from 1973 to 2100")
+    return value
+
+
 def _listed(length: int) -> int:
     if length not in BAR_LENGTHS:
         raise ValueError(f"expected one of {', '.join(map(str, BAR_LENGTHS))}")
@@ -73,7 +85,7 @@ def _finite(value: Any) -> Any:
 
 SYMBOL = r"^[A-Za-z0-9][A-Za-z0-9.:/_-]{0,47}$"
 Symbol = Annotated[str, Field(pattern=SYMBOL, max_length=48, examples=["AAPL", "BTC-USD", "EUR/USD", "I:SPX"])]
-Instant = Annotated[AwareDatetime, AfterValidator(_bounded)]
+Instant = Annotated[AwareDatetime, BeforeValidator(_ms), AfterValidator(_bounded)]
 BarLength = Annotated[int, AfterValidator(_listed), Field(examples=[60])]
 Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT, examples=[100])]
 AnomalyId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$", examples=["3f1c0b7d5a9e4f7e8b1c2d3e4f5a6b7c"])]
@@ -111,7 +123,7 @@ class NoQuery(Query):
 class Cut(Query):
     """A span of time [since, until), newest first, page by page."""
 
-    since: Instant | None = Field(default=None, description="First instant, ISO 8601 with a zone.")
+    since: Instant | None = Field(default=None, description="First instant, ISO 8601 with a zone, or Unix ms.")
     until: Instant | None = Field(default=None, description="First instant no more asked for.")
     limit: Limit = 100
     cursor: Token | None = Field(default=None, description="`next` of the page before.")

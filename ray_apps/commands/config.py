@@ -40,15 +40,26 @@ def show(
 def check(config: ConfigFile = None, data_dir: DataDir = None, json: Json = False) -> None:
     """Say whether the flags, variables and file are right; exit 2 naming every fault where not.
 
+    With --json: `ok`, `file`, and `faults`, a line each, or `unknown_variables`.
+
     Example: tapewatch config check --config tapewatch.yaml
     """
-    from ray_apps.settings import config_path, unknown_variables
+    from ray_apps.settings import ConfigError, config_path, data_folder, unknown_variables
 
-    settings = load(config, data_dir)
-    path = config_path(config, settings.data_dir)
+    path = config_path(config, data_folder(data_dir))
+    told = {"file": str(path) if path else None}
+    try:
+        load(config, data_dir)
+    except ConfigError as e:
+        if not json:
+            raise
+        echo_json({"ok": False, **told, "faults": e.lines})
+        for line in e.lines:
+            typer.echo(f"error: {line}", err=True)
+        raise typer.Exit(e.exit_code) from None
     unknown = unknown_variables()
     if json:
-        echo_json({"ok": True, "file": str(path) if path else None, "unknown_variables": unknown})
+        echo_json({"ok": True, **told, "unknown_variables": unknown})
         return
     for variable in unknown:
         typer.echo(f"warning: {variable}: expected a known variable, is ignored", err=True)

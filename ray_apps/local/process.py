@@ -9,6 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Self
@@ -198,15 +199,24 @@ def open_path_to(path: Path) -> None:
             parent.chmod((mode & 0o7777) | 0o001)
 
 
+def listener(host: str, port: int) -> socket.socket:
+    """Give a socket that listens at a TCP port of an address; raise LocalError where it cannot be had."""
+    s = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        s.bind((host, port))
+        s.listen()
+    except OSError as e:
+        s.close()
+        said = e.strerror or type(e).__name__
+        raise LocalError(f"expected to listen on {host} port {port}, was refused: {said}") from e
+    return s
+
+
 def free_port(preferred: int | None = None) -> int:
     """Give a free TCP port of the loopback, the preferred one where it is free."""
     for port in ([preferred] if preferred else []) + [0]:
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as s:
-            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                s.bind(("127.0.0.1", port))
-            except OSError:
-                continue
+        with suppress(LocalError), listener("127.0.0.1", port) as s:
             return int(s.getsockname()[1])
     raise LocalError("expected a free TCP port on 127.0.0.1, was none")
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from ray_apps.errors import UsageError
+from ray_apps.errors import UserError
 from ray_apps.local.postgres import LocalPostgres
 from ray_apps.local.valkey import LocalValkey
 from ray_apps.settings import Settings, child_environment
@@ -69,9 +69,9 @@ class Stack:
         with suppress(subprocess.TimeoutExpired):
             child.wait(0 if line else EXIT_S)
         if not line and child.poll() is not None:
-            raise UsageError(f"expected the simulator to listen, was an end: {_last_line(log, said_from)}")
+            raise UserError(f"expected the simulator to listen, was an end: {_last_line(log, said_from)}")
         if not line:
-            raise UsageError(f"expected the simulator to listen within {SIMULATOR_START_S:.0f} s, was not: see {log}")
+            raise UserError(f"expected the simulator to listen within {SIMULATOR_START_S:.0f} s, was not: see {log}")
         where = json.loads(line)
         return Simulated(_address(where["rest"]), _address(where["ws"]))
 

@@ -1,6 +1,7 @@
 """The command line: help, exit codes, one line per mistake, light to start."""
 
 import json
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -131,7 +132,7 @@ def test_a_mistake_is_one_line_on_stderr(tapewatch, args, code, said):
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["config", "check", "--config", "/no/such.yaml"], "/no/such.yaml: expected a readable config file"),
+        (["config", "show", "--config", "/no/such.yaml"], "/no/such.yaml: expected a readable config file"),
         (["check", "--config", "/no/such.yaml"], "/no/such.yaml: expected a readable config file"),
         (["anomalies", "--kind", "x"], "--kind: expected one of"),
         (["bench", "nope"], "NAME: expected one of"),
@@ -168,6 +169,46 @@ def test_config_check_names_every_fault(tapewatch, tmp_path, monkeypatch):
     code, out, err = tapewatch("config", "check", "--config", str(path))
     assert (code, out) == (0, f"ok: {path}\n")
     assert "TAPEWATCH_NOPE" in err
+
+
+def test_config_check_gives_a_program_each_fault(tapewatch, tmp_path, monkeypatch):
+    monkeypatch.setenv("TAPEWATCH_NOPE", "1")
+    path = tmp_path / "c.yaml"
+    path.write_text("budget: {cooldown_min: x}\nnope: 1\n")
+    code, out, err = tapewatch("config", "check", "--config", str(path), "--json")
+    told = json.loads(out)
+    assert err.splitlines() == [f"error: {fault}" for fault in told["faults"]]
+    assert (code, told["ok"], told["file"]) == (2, False, str(path))
+    assert [fault.partition(": expected ")[0] for fault in told["faults"]] == [
+        f"{path}: budget.cooldown_min",
+        f"{path}: nope",
+    ]
+    missing = json.loads(tapewatch("config", "check", "--config", "/no/such.yaml", "--json")[1])
+    assert (missing["ok"], missing["file"], len(missing["faults"])) == (False, "/no/such.yaml", 1)
+    path.write_text("data_dir: elsewhere")
+    code, out, _ = tapewatch("config", "check", "--config", str(path), "--json")
+    told = json.loads(out)
+    assert (code, told["ok"], told["file"]) == (0, True, str(path))
+    assert "TAPEWATCH_NOPE" in told["unknown_variables"]
+
+
+def test_config_check_names_the_file_of_the_data_folder_wherever_that_sends_the_data(tapewatch, tmp_path):
+    home = tmp_path / "tapewatch"
+    home.mkdir()
+    (home / "tapewatch.yaml").write_text(f"data_dir: {tmp_path / 'elsewhere'}")
+    assert tapewatch("config", "check")[1] == f"ok: {home / 'tapewatch.yaml'}\n"
+
+
+def test_the_config_file_of_the_readme_passes(tapewatch, tmp_path, monkeypatch):
+    (text,) = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.M | re.S)
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    assert tapewatch("config", "check", "--config", str(path))[:2] == (0, f"ok: {path}\n")
+    path.write_text(text.replace("# sinks:", "sinks:"))
+    assert tapewatch("config", "check", "--config", str(path))[0] == 2
+    monkeypatch.setenv("TAPEWATCH_SINKS__WEBHOOK__SECRET", "hunter2-hunter2")
+    assert tapewatch("config", "check", "--config", str(path))[0] == 0
+    assert "example.org" in tapewatch("config", "show", "--config", str(path))[1]
 
 
 def test_config_show_hides_secrets_and_can_be_read_back(tapewatch, tmp_path, monkeypatch):

@@ -1,7 +1,9 @@
 """The hub: sums over processes and their restarts, knows who is silent, renders as Prometheus reads it."""
 
 import pickle
+import socket
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ray_apps import metrics as m
 from ray_apps.hub import EXPECTED_S, Hub
+from tests.support.eventually import eventually_sync
 
 
 def families(hub):
@@ -132,3 +135,22 @@ def test_histograms_are_cumulative_text():
 
 def test_every_metric_is_rendered_even_before_it_is_counted():
     assert set(families(Hub())) == {d.name.removesuffix("_total") for d in m.METRICS}
+
+
+@pytest.mark.integration
+def test_a_taken_port_is_listened_at_as_soon_as_it_is_free(caplog):
+    hub = Hub()
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        hub.serve("127.0.0.1", port)
+        eventually_sync(lambda: caplog.records)  # it was tried
+
+    def answer() -> str:
+        try:
+            return httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
+        except httpx.TransportError:
+            return ""
+
+    assert "tapewatch_" in eventually_sync(answer, 20)

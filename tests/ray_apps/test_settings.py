@@ -228,6 +228,10 @@ def test_unknown_variables_are_reported_not_fatal():
     environ = {"TAPEWATCH_SERVICE_HOST": "10.0.0.1", "TAPEWATCH_PORT": "tcp://x", "TAPEWATCH_SHARDS": "2"}
     assert load_settings(None, environ=environ).shards == 2
     assert module.unknown_variables(environ) == ["TAPEWATCH_PORT", "TAPEWATCH_SERVICE_HOST"]
+    mistyped = ["POLYGON_REST", "POLYGON_TIER_STONKS", "POLYGON_WS_HOTS"]
+    known = ["POLYGON_REST_URL", "POLYGON_TIER_STOCKS", "POLYGON_WS_HOST", "POLYGON_API_KEY", "MASSIVE_API_KEY"]
+    others = ["POLYGON_WALLET", "POLYGON_API_URL"]
+    assert module.unknown_variables(dict.fromkeys([*mistyped, *known, *others], "basic")) == mistyped
 
 
 def test_diff_says_what_needs_a_restart():

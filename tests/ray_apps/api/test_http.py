@@ -135,6 +135,8 @@ def test_bars_page_by_page(world):
     assert times == sorted(times, reverse=True)
     some = ask(world, "/v1/bars", symbol="AAPL", since=times[3], until=times[0]).json()["items"]
     assert [b["ts"] for b in some] == times[1:4]
+    in_ms = ask(world, "/v1/bars", symbol="AAPL", since=START // 10**6 + 60_000).json()["items"]
+    assert [b["ts"] for b in in_ms] == times[:4]
 
 
 def test_anomalies_page_by_page_and_filtered(world):
@@ -179,7 +181,8 @@ def test_feeds_show_their_holes(world):
     [
         ("/v1/anomalies", {"limit": 1001}, "limit: expected less than or equal to 1000, was '1001'"),
         ("/v1/anomalies", {"limit": 0}, "limit"),
-        ("/v1/anomalies", {"limt": 5}, "limt: expected no such parameter"),
+        ("/v1/anomalies", {"limt": 5}, "limt: expected limit, was an unknown parameter"),
+        ("/v1/anomalies", {"severity": "huge"}, "severity: expected min_severity, was an unknown parameter"),
         ("/v1/anomalies", {"kind": "nope"}, "kind: expected 'volume_spike'"),
         (
             "/v1/anomalies",
@@ -192,6 +195,14 @@ def test_feeds_show_their_holes(world):
             "until: expected an instant after since (2026-01-02T14:30:00+00:00), was '2026-01-02T14:29Z'",
         ),
         ("/v1/anomalies", {"since": "9999-12-31T00:00:00Z"}, "between 1970 and 2200"),
+        *(
+            (
+                "/v1/anomalies",
+                {"since": t},
+                f"since: expected ISO 8601 with a zone, or Unix ms from 1973 to 2100, was '{t}'",
+            )
+            for t in ("99", "1767364200", "1767364200000000", "-1", "nan", "2026")
+        ),
         ("/v1/anomalies", {"cursor": "AAAA"}, "cursor: expected a cursor"),
         ("/v1/anomalies", {"cursor": "WzEsIDJd"}, "cursor"),
         ("/v1/anomalies", {"symbol": "A\x00"}, "symbol"),
@@ -199,9 +210,10 @@ def test_feeds_show_their_holes(world):
         ("/v1/bars", {"symbol": "AAPL", "bar_s": 7}, "bar_s: expected one of 1, 5"),
         ("/v1/symbols/" + "A" * 49, {}, "symbol"),
         ("/v1/symbols/-", {}, "symbol: expected text that matches '^[A-Za-z0-9]"),
-        ("/v1/stream", {"x": 1}, "x: expected no such parameter"),
-        ("/v1/feeds", {"x": 1}, "x: expected no such parameter"),
-        ("/healthz", {"x": 1}, "x: expected no such parameter"),
+        ("/v1/stream", {"x": 1}, "x: expected one of asset_class, kind, min_severity, symbol, was an unknown"),
+        ("/v1/symbols/AAPL", {"x": 1}, "x: expected one of asset_class, was an unknown parameter"),
+        ("/v1/feeds", {"x": 1}, "x: expected no parameter, was an unknown parameter"),
+        ("/healthz", {"x": 1}, "x: expected no parameter"),
     ],
 )
 def test_wrong_input_is_a_named_problem(world, path, params, said):
@@ -211,6 +223,10 @@ def test_wrong_input_is_a_named_problem(world, path, params, said):
 def test_problems_of_the_transport(world):
     assert is_problem(ask(world, "/nope"), 404, "/nope")
     assert is_problem(ask(world, "/v1/anomalies", "POST"), 405, "expected GET, was POST")
+    assert is_problem(ask(world, "/healthz", "PUT"), 405, "expected GET or HEAD, was PUT")
+    deleted = ask(world, "/v1/bars", "DELETE")
+    assert is_problem(deleted, 405, "expected GET or POST, was DELETE")
+    assert deleted.headers["allow"] == "GET, POST"
     world.reader.error = StoreUnavailableError("expected the database to answer, was unavailable: gone")
     away = ask(world, "/v1/anomalies")
     assert is_problem(away, 503, "unavailable: gone")

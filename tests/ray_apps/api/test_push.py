@@ -55,8 +55,11 @@ def test_bars_go_to_the_feed_of_their_class_and_bad_rows_are_named() -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "expected JSON"),
-        (b"{", "expected JSON"),
+        (b"", "expected JSON, was empty"),
+        (b'{"a":', "expected JSON, was cut off after 5 bytes"),
+        (b'{"a": x}', "expected JSON, was broken at byte 6 (invalid character)"),
+        (b'{"asset_class": "\xff", "bars": []}', "expected JSON, was text that is not UTF-8"),
+        (b'{"b":' + b"[" * 100_000, "expected JSON, was nested too deeply"),
         (b"[]", "expected an asset_class and bars"),
         (body(GOOD, asset_class="bonds"), "expected an asset_class and bars"),
         (body(*[GOOD] * (MOST_BARS + 1)), f"expected at most {MOST_BARS} bars, was {MOST_BARS + 1}"),

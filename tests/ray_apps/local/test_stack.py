@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ray_apps.errors import UsageError
+from ray_apps.errors import UserError
 from ray_apps.local.stack import Stack
 from ray_apps.settings import Settings
 
@@ -19,6 +19,6 @@ def test_a_simulator_that_ends_says_why(tmp_path: Path) -> None:
     log.write_text("error: of yesterday\n")
     with (
         Stack(Settings(data_dir=tmp_path)) as stack,
-        pytest.raises(UsageError, match="expected the simulator to listen, was an end: expected a good bar file in"),
+        pytest.raises(UserError, match="expected the simulator to listen, was an end: expected a good bar file in"),
     ):
         stack.simulator(["--source", str(bars), "--asset", "stocks"], log)
