@@ -15,8 +15,22 @@ ROOT = Path(__file__).resolve().parents[1]
 CHART = ROOT / "charts" / "tapewatch"
 CONFIG = ROOT / "ray_apps" / "config.schema.json"
 
-FREE = {"commonLabels", "podAnnotations", "nodeSelector", "labels", "annotations", "requests", "limits"}
-"""Mappings of the user's or of Kubernetes' own keys."""
+TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
+QUANTITY = r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)(m|[kMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]+)?$"
+QUANTITIES = {
+    "type": "object",
+    "additionalProperties": {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": QUANTITY}]},
+}
+FREE: dict[str, Any] = {
+    "commonLabels": {"type": "object"},
+    "podAnnotations": {"type": "object"},
+    "labels": {"type": "object"},
+    "nodeSelector": TEXTS,
+    "annotations": TEXTS,
+    "requests": QUANTITIES,
+    "limits": QUANTITIES,
+}
+"""Mappings of the user's or of Kubernetes' own keys; the chart makes texts of the first three."""
 CHOICES: dict[str, list[Any]] = {
     "upgradeStrategy": ["NewCluster", "None"],
     "pullPolicy": ["IfNotPresent", "Always", "Never"],
@@ -32,21 +46,35 @@ TIERS = {
     },
 }
 PEERS = {"type": "array", "items": {"type": "object"}}
+PORT = {"type": "integer", "minimum": 1, "maximum": 65_535}
+PORTS = {"type": "array", "minItems": 1, "items": PORT}
+FILLED = {"type": "string", "minLength": 1}
 SPECIAL: dict[str, Any] = {
     "tiers": TIERS, "tolerations": PEERS, "gatewayFrom": PEERS, "prometheusFrom": PEERS, "extraEgress": PEERS,
     "name": {"type": "string", "pattern": "^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$"},
     "fullnameOverride": {"type": "string", "pattern": "^$|^[a-z]([a-z0-9-]*[a-z0-9])?$"},
     "runbooks": {"type": "string", "pattern": "^$|^https?://.+/$"},
     "gateway": {"type": "string", "pattern": "^$|^https?://[^/]+"},
-    "pullSecrets": {"type": "array", "items": {"type": "string"}},
-    "assets": {"type": "array", "items": {"type": "string"}},
+    "image": FILLED, "repository": FILLED, "digest": {"type": "string", "pattern": "^$|^sha256:[0-9a-f]{64}$"},
+    "size": {"type": "string", "pattern": r"^([1-9][0-9]*(\.[0-9]+)?|0\.[0-9]*[1-9][0-9]*)([kMGTPE]|[KMGTPE]i)?$"},
+    "gcsAddress": {"type": "string", "pattern": "^$|^[^/:]+:[0-9]+$"},
+    "port": PORT, "databasePort": PORT, "redisPort": PORT, "apiServerPorts": PORTS, "dnsPorts": PORTS,
+    "pullSecrets": {"type": "array", "items": FILLED},
+    "assets": {"type": "array", "items": {"$ref": "#/$defs/AssetClass"}},
     "schedule": {"type": "string", "pattern": r"^$|^(\S+\s+){4}\S+$"},
     "open": {"type": "string", "pattern": r"^(\S+\s+){4}\S+$"},
     "close": {"type": "string", "pattern": r"^(\S+\s+){4}\S+$"},
     "timeZone": {"type": "string", "pattern": r"^[A-Za-z]+(/[A-Za-z0-9_+-]+)*$"},
 }  # fmt: skip
-BOUNDS = dict.fromkeys(("uid", "maxReplicas", "port", "databasePort", "redisPort", "waitSeconds", "timeoutSeconds"), 1)
+OBJECT_STORE = 78_643_200
+"""Bytes: Ray starts no node with a smaller one."""
+BOUNDS = {
+    **dict.fromkeys(("uid", "maxReplicas", "waitSeconds", "timeoutSeconds", "targetOngoingRequests"), 1),
+    "objectStoreBytes": OBJECT_STORE,
+}
 """Least whole numbers; 0 where nothing is said."""
+SOURCES = ["polygon", "synthetic", "push"]
+"""What a pod can watch: it has no folder of bars."""
 ITEM = ["name", "replicas", "resources"]
 """What an item of a list has to say."""
 README_HEAD = """# tapewatch
@@ -69,10 +97,19 @@ too; `k8s/loki` holds an example that brings them to a Loki.
   of the Ray pods makes a second cluster beside the first (`ray.upgradeStrategy`), whose streaming workers start on the
   node of a ReadWriteOnce volume: it needs room for both. Another content of a Secret of yours is read by new pods only:
   change one of `podAnnotations` with it.
+- **Volumes.** Kubernetes changes neither the access mode or class of a claim nor a claim template of a StatefulSet, so
+  an upgrade that would is refused with the way out: delete the claim of the checkpoints (a start then folds the last
+  days from the database); for a bundled server patch its claim to the new size and delete the StatefulSet with
+  `--cascade=orphan`, which the upgrade makes again around the running pod.
 - **Rollbacks** go over settings and images of one schema of the database; an older schema is not brought back.
 - **Uninstalls** end the Ray clusters first, by a job of the serving image. Where that cannot be pulled, Helm stops
   after two minutes: `helm uninstall tapewatch -n tapewatch --no-hooks` goes on, and KubeRay gives the clusters up five
   minutes later. The volumes of the bundled servers stay.
+
+- **GitOps** (Argo CD, `helm template | kubectl apply`): a render without a cluster cannot see the
+  secrets the chart made before and makes new ones each time. Give all of them: `api.existingSecret`,
+  `postgresql.existingSecret` and `redis.existingSecret`, with the bundled servers too (and no bundled Grafana). Tell it
+  the APIs it renders for: `--api-versions ray.io/v1 --api-versions monitoring.coreos.com/v1`.
 
 This table is made by `python k8s/chart.py`.
 
@@ -86,22 +123,27 @@ def schema() -> dict[str, Any]:
     values = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))
     config = json.loads(CONFIG.read_text("utf-8"))
     made = _schema("", {k: v for k, v in values.items() if k != "settings"})
-    made["properties"]["settings"] = {k: v for k, v in config.items() if k not in ("$schema", "$id", "$defs", "title")}
+    settings = {k: v for k, v in config.items() if k not in ("$schema", "$id", "$defs", "title")}
+    settings["properties"] = {**settings["properties"], "source": {"enum": SOURCES}}
+    made["properties"]["settings"] = {**settings, "required": ["assets"]}
+    made["required"].append("settings")
     made["properties"]["global"] = {"type": "object"}  # Helm passes it to every chart
     return {"$schema": "https://json-schema.org/draft-07/schema#", **made, "$defs": config["$defs"]}
 
 
 def _schema(name: str, value: Any) -> dict[str, Any]:
+    """Give the schema of a value; what a null took away is missing, for templates read it."""
     if name in SPECIAL and not (isinstance(value, dict) and value):  # ray.gateway is a section, the boards' an address
         return dict(SPECIAL[name])
     if name in CHOICES:
         return {"enum": CHOICES[name]}
     if isinstance(value, dict):
         if name in FREE:
-            return {"type": "object"}
+            return dict(FREE[name])
         return {
             "type": "object", "additionalProperties": False,
             "properties": {key: _schema(key, inner) for key, inner in value.items()},
+            "required": [key for key in value if key not in ("requests", "limits")],
         }  # fmt: skip
     if isinstance(value, list):
         merged = {k: v for item in value for k, v in item.items()}

@@ -40,10 +40,16 @@ def primary_bar_s(settings: Settings) -> int:
 
 
 def feeds(settings: Settings, source: str, speed: float) -> tuple[dict[AssetClass, FeedConfig], list[str]]:
-    """Give the feeds of a source that is there already, and a line for each class that cannot be watched."""
+    """Give the feeds of a source that is there already, and a line for each class that cannot be watched.
+
+    A folder is none: only `tapewatch up` plays one, by a simulator of its own.
+    """
     if source == "push":
         return {a: pushed_feed(settings, a) for a in settings.assets}, []
-    if source != "polygon":
+    if source not in ("polygon", "synthetic"):
+        said = "a folder of bars is played by `tapewatch up` alone, with simulator.ws unset"
+        raise UsageError(f"source: expected polygon, synthetic or push here ({said}), was {source!r}")
+    if source == "synthetic":
         ws = settings.simulator.ws
         if ws is None:
             raise UsageError("simulator.ws: expected the address of a running simulator, was none")

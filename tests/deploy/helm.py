@@ -12,6 +12,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "tapewatch"
+OPERATORS = ("ray.io/v1", "monitoring.coreos.com/v1")
 VALUES = sorted((CHART / "ci").glob("*.yaml"))
 RULES = re.compile(r"(  rules-\w+\.yaml: \|-\n)(?:    .*\n|\n)+")
 MADE = re.compile(r"[A-Za-z0-9]{32,}(?=@|\"|$|\s)", re.MULTILINE)
@@ -30,10 +31,13 @@ def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([binary(), *arguments], capture_output=True, text=True, timeout=60, check=False)
 
 
-def template(*arguments: str, has_operator: bool = True) -> subprocess.CompletedProcess[str]:
-    """Render the chart, as in a cluster with or without the operator."""
-    known = ["--api-versions", "ray.io/v1"] if has_operator else []
-    return helm("template", "tw", str(CHART), "--namespace", "markets", "--kube-version", "1.34.0", *known, *arguments)
+def template(
+    *arguments: str, release: str = "tw", chart: Path = CHART, operators: tuple[str, ...] = OPERATORS
+) -> subprocess.CompletedProcess[str]:
+    """Render the chart, as in a cluster with these operators."""
+    known = [a for version in operators for a in ("--api-versions", version)]
+    where = ("--namespace", "markets", "--kube-version", "1.34.0")
+    return helm("template", release, str(chart), *where, *known, *arguments)
 
 
 def snapshot(text: str) -> str:

@@ -13,7 +13,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from tests.deploy.helm import CHART, ROOT, VALUES, helm, pods, rendered, snapshot, template
+from tests.deploy.helm import CHART, OPERATORS, ROOT, VALUES, helm, pods, rendered, snapshot, template
 
 KUBERNETES = "1.34"
 FOREIGN = ("ray.io", "monitoring.coreos.com")
@@ -114,6 +114,16 @@ def test_every_container_says_its_resources_and_a_tag(values: Path) -> None:
             assert tag not in ("", "latest"), (name, container["image"])
 
 
+def test_a_digest_wins_over_the_tag() -> None:
+    digest = "sha256:" + "0a" * 32
+    images = {
+        container["image"]
+        for _, spec in pods(rendered(CHART / "ci" / "ha-values.yaml", f"image.digest={digest}"))
+        for container in (*spec["containers"], *spec.get("initContainers", []))
+    }
+    assert images == {f"registry.example.org/tapewatch@{digest}"}
+
+
 @each
 def test_what_runs_on_is_probed(values: Path) -> None:
     for o in rendered(values):
@@ -153,6 +163,25 @@ def test_the_laptops_objects_are_as_they_were() -> None:
         ([*BOTH, "ray.workers[0].name=A_B"], "name"),
         (["monitoring.rules.runbooks=wiki"], "runbooks"),
         (["fullnameOverride=1x"], "fullnameOverride"),
+        *(([f"settings.source={source}"], "settings.source") for source in ("Polygon", "polygn", "/data/folder")),
+        (["settings=null"], "settings is required"),
+        (["settings.assets=null"], "assets is required"),
+        (["settings.assets={}"], "settings.assets"),
+        (["image=null"], "image is required"),
+        *(([f"{image}="], image) for image in ("image.repository", "postgresql.image", "redis.image")),
+        (["image.digest=sha256:abc"], "image.digest"),
+        *(([f"{size}=20 gigs"], size) for size in ("persistence.size", "postgresql.size", "redis.size")),
+        (["redis.size=0Gi"], "redis.size"),
+        (["ray.head.resources.limits.memory=3GB"], "ray.head.resources.limits"),
+        (["nodeSelector.pool=true"], "nodeSelector"),
+        (["api.service.annotations.lb=true"], "annotations"),
+        (["monitoring.metrics.port=65536"], "monitoring.metrics.port"),
+        (["ray.objectStoreBytes=78643199"], "objectStoreBytes"),
+        (["ray.gateway.targetOngoingRequests=0"], "targetOngoingRequests"),
+        (["backfill.assets={bonds}"], "backfill.assets"),
+        (["networkPolicy.apiServerPorts={}"], "apiServerPorts"),
+        (["networkPolicy.dnsPorts={65536}"], "dnsPorts"),
+        *(([f"redis.gcsAddress={a}"], "gcsAddress") for a in ("redis", "redis://r:6379", "r:6379/0", ":6379")),
     ],
 )
 def test_a_typo_is_named(wrong: list[str], said: str) -> None:
@@ -170,6 +199,14 @@ def test_a_typo_is_named(wrong: list[str], said: str) -> None:
         (["simulator.enabled=false"], "synthetic needs simulator.enabled"),
         (["settings.source=polygon"], "polygon needs vendor.existingSecret"),
         *(
+            ([f"settings.{key}={value}"], f"settings.{key}: expected none here, {place}")
+            for key, value, place in (
+                ("s3.key", "hush", "no pod of the chart reads S3"),
+                ("s3.secret", "hush", "no pod of the chart reads S3"),
+                ("s3.session_token", "hush", "no pod of the chart reads S3"),
+            )
+        ),
+        *(
             ([f"settings.{key}={value}"], f"settings.{key}: expected none here, the chart sets it{place}")
             for key, value, place in (
                 ("database_url", "postgresql://a/b", ": use postgresql.existingSecret"),
@@ -178,7 +215,6 @@ def test_a_typo_is_named(wrong: list[str], said: str) -> None:
                 ("polygon.api_key", "hush", ": use vendor.existingSecret"),
                 ("sinks.webhook.secret", "hush-hush", ": use sinks.existingSecret"),
                 ("sinks.grafana.token", "hush-hush", ": use sinks.existingSecret"),
-                ("s3.secret", "hush", ""),
                 ("metrics.port", "9300", ": use monitoring.metrics.port"),
                 ("metrics.host", "::1", ""),
                 ("http.port", "0", ""),
@@ -199,7 +235,20 @@ def test_a_typo_is_named(wrong: list[str], said: str) -> None:
         (["terminationGracePeriodSeconds=30"], "terminationGracePeriodSeconds: expected at least 60"),
         (["backfill.schedule=0 6 * * *"], "backfill.schedule: expected vendor.existingSecret"),
         (["api.service.type=NodePort"], "api.service.type: NodePort brings requests from outside"),
-        ([*POLYGON, "networkPolicy.allowOutbound=false"], "needs a way to the vendor"),
+        ([*POLYGON, "networkPolicy.allowOutbound=false"], "source: polygon needs a way to the vendor"),
+        (
+            ["vendor.existingSecret=k", "backfill.schedule=0 6 * * *", "networkPolicy.allowOutbound=false"],
+            "backfill.schedule needs a way to the vendor",
+        ),
+        (["vendor.existingSecret=k"], "was k with source synthetic"),
+        (["vendor.existingSecret=k", "settings.source=push"], "was k with source push"),
+        (["redis.gcsAddress=r:6379"], "redis.gcsAddress: expected none beside redis.enabled: true"),
+        (["redis.gcsUsername=ray"], "redis.gcsUsername: expected none beside redis.enabled: true"),
+        (["postgresql.size=900M"], "postgresql.size: expected at least 1Gi, was 900M"),
+        *(
+            ([f"monitoring.metrics.port={port}"], "monitoring.metrics.port: expected none of Ray's own")
+            for port in (6379, 8000, 8080, 8265, 10001, 44217, 44227, 52365)
+        ),
         (["monitoring.grafana.enabled=true"], "expected monitoring.prometheus.enabled and postgresql.enabled"),
         (["redis.enabled=false", "redis.existingSecret=r"], "redis.gcsAddress"),
         (["api.ingress.enabled=true"], "api.ingress.host"),
@@ -214,9 +263,14 @@ def test_what_cannot_work_says_why(wrong: list[str], said: str) -> None:
 
 
 def test_a_missing_operator_says_how_to_install_it() -> None:
-    done = template(has_operator=False)
+    done = template(operators=())
     assert done.returncode != 0
     assert "helm install kuberay-operator" in done.stderr
+    assert template(operators=OPERATORS[:1]).returncode == 0
+    for key in ("serviceMonitor", "podMonitor", "rules"):
+        done = template(f"--set=monitoring.{key}.enabled=true", operators=OPERATORS[:1])
+        assert done.returncode != 0
+        assert f"monitoring.{key}.enabled: the Prometheus operator is missing" in done.stderr
 
 
 def test_what_is_refused_alone_is_taken_with_what_it_needs() -> None:
@@ -227,6 +281,9 @@ def test_what_is_refused_alone_is_taken_with_what_it_needs() -> None:
         [*POLYGON, "networkPolicy.allowOutbound=false", "networkPolicy.extraEgress[0].ports[0].port=3128"],
         ["persistence.accessMode=ReadWriteOncePod", "ray.upgradeStrategy=None"],
         [*BOTH, "ray.workers[0].replicas=3", "persistence.enabled=false"],
+        ["vendor.existingSecret=k", "backfill.schedule=0 6 * * *"],
+        ["settings.source=null", "vendor.existingSecret=k", "simulator.enabled=false"],
+        ["settings.source=push", "simulator.enabled=false"],
         ["settings.http.max_streams=8", "settings.metrics.database_limit_gib=9", "settings.polygon.ws_secure=true"],
     ):
         done = template(*(f"--set={s}" for s in sets))

@@ -1,5 +1,6 @@
 """What must hold of every value file: an install cannot wait for itself, an upgrade replaces what it must, no more."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 each = pytest.mark.parametrize("values", VALUES, ids=lambda p: p.stem)
 HA, KIND, MINIMAL = (CHART / "ci" / f"{name}-values.yaml" for name in ("ha", "kind", "minimal"))
 EXTERNAL = CHART / "ci" / "external-services-values.yaml"
-RESTRICTED = CHART / "ci" / "netpol-restricted-values.yaml"
 HOOK = "helm.sh/hook"
 LONGEST = 52
 """Of a CronJob's name: its jobs' names get eleven characters more."""
@@ -65,8 +65,46 @@ def test_nothing_is_left_to_do_after_an_install(values: Path) -> None:
     assert not [o["metadata"]["name"] for o in rendered(values) if "post-install" in hooks_of(o)]
 
 
-def test_a_migration_of_the_bundled_database_is_new_with_each_revision() -> None:
-    assert not hooks_of(named(rendered(MINIMAL), "Job", "tw-tapewatch-migrate-1"))
+def test_a_migration_of_the_bundled_database_is_never_changed_in_place() -> None:
+    """Its name says the revision; what renders each as the first tells a changed pod by its sum."""
+
+    def job(*sets: str) -> dict[str, Any]:
+        (found,) = [o for o in rendered(MINIMAL, *sets) if o["kind"] == "Job" and "-migrate" in o["metadata"]["name"]]
+        return found
+
+    assert not hooks_of(job())
+    assert re.fullmatch(r"tw-tapewatch-migrate-1-[0-9a-f]{8}", job()["metadata"]["name"])
+    same = job("settings.budget.notifications_per_day=7")
+    assert (same["metadata"]["name"], same["spec"]) == (job()["metadata"]["name"], job()["spec"])
+    others = (job(s)["metadata"]["name"] for s in ("image.tag=0.2.0", "settings.retention_days=7", "nodeSelector.a=b"))
+    assert len({job()["metadata"]["name"], *others}) == 4
+
+
+def test_bars_are_rolled_up_by_a_job_where_it_has_a_schedule() -> None:
+    assert named(rendered(MINIMAL), "CronJob", "tw-tapewatch-retention")["spec"]["schedule"] == "30 5 * * *"
+    assert not [o for o in rendered(MINIMAL, "retention.schedule=") if "retention" in o["metadata"]["name"]]
+
+
+@pytest.mark.parametrize(
+    ("size", "limit", "wal"),
+    [("20Gi", 18.0, "2048MB"), ("2Gi", 1.8, "204MB"), ("1T", 929.32, "2048MB"), ("2.5Gi", 2.25, "256MB")],
+)
+def test_the_databases_limit_is_its_volume_less_the_log(size: str, limit: float, wal: str) -> None:
+    objects = rendered(MINIMAL, f"postgresql.size={size}")
+    told = variables(objects, "RayService/tw-tapewatch/main")
+    given = {"TAPEWATCH_METRICS__DATABASE_LIMIT_GIB": told["TAPEWATCH_METRICS__DATABASE_LIMIT_GIB"]}
+    assert load_settings(None, None, given).metrics.database_limit_gib == pytest.approx(limit, abs=0.01)
+    assert load_settings(None, {"metrics.database_limit_gib": 9}, given).metrics.database_limit_gib == 9
+    (database,) = [s for n, s in pods(objects) if n == "StatefulSet/tw-tapewatch-postgresql"]
+    assert f"max_wal_size={wal}" in database["containers"][0]["args"]
+    yours = variables(rendered(EXTERNAL), "RayService/tw-tapewatch/main")
+    assert "TAPEWATCH_METRICS__DATABASE_LIMIT_GIB" not in yours
+
+
+@each
+def test_a_volume_is_walked_once_to_change_its_owner(values: Path) -> None:
+    for name, spec in pods(rendered(values)):
+        assert spec["securityContext"]["fsGroupChangePolicy"] == "OnRootMismatch", name
 
 
 def test_jobs_are_told_what_they_need() -> None:
@@ -148,7 +186,11 @@ def test_every_worker_can_be_ready_and_is_asked_only_where_it_answers(values: Pa
         (container,) = group["template"]["spec"]["containers"]
         serves = "serve" in group["rayStartParams"]["resources"]
         assert ("serve" in {p["name"] for p in container["ports"]}) is serves
-        assert ("readinessProbe" in container) is not serves
+        probe = container["readinessProbe"]
+        asked = str(probe.get("exec", {}).get("command", ""))
+        assert all(at in asked for at in (":52365/api/healthz", ":8000/-/healthz")) is serves
+        assert ("httpGet" in probe) is not serves
+        assert probe["failureThreshold"] >= 3
         serving += group["replicas"] if serves else 0
     (gateway,) = gateways(service)
     assert gateway.get("num_replicas", gateway.get("autoscaling_config", {}).get("min_replicas")) == max(1, serving)
@@ -235,6 +277,21 @@ def test_names_fit_however_long_the_releases_is(values: Path) -> None:
     for o in yaml.safe_load_all(done.stdout):
         if o and o["kind"] == "CronJob":
             assert len(o["metadata"]["name"]) <= LONGEST, o["metadata"]["name"]
+
+
+def test_two_long_names_that_begin_alike_stay_two() -> None:
+    def name(release: str) -> str:
+        done = template(release=release)
+        assert done.returncode == 0, done.stderr
+        (found,) = [o for o in yaml.safe_load_all(done.stdout) if o and o["kind"] == "RayService"]
+        return str(found["metadata"]["name"])
+
+    long = "markets-of-the-whole-world-and-more"
+    one, other = name(f"{long}-one"), name(f"{long}-two")
+    assert one != other
+    assert len(one) <= 35
+    assert one.startswith("markets-of-the-whole-world-")
+    assert name("tw") == "tw-tapewatch"
 
 
 @each
@@ -328,48 +385,3 @@ def test_the_autoscaler_passes_a_restricted_namespace() -> None:
 def test_a_user_of_redis_is_named() -> None:
     service = named(rendered(HA, "redis.gcsUsername=ray"), "RayService", "tw-tapewatch")["spec"]["rayClusterConfig"]
     assert service["gcsFaultToleranceOptions"]["redisUsername"] == {"value": "ray"}
-
-
-class Policy:
-    """What a NetworkPolicy of the Ray pods lets through."""
-
-    def __init__(self, objects: list[dict[str, Any]], name: str = "tw-tapewatch-ray") -> None:
-        self.spec = named(objects, "NetworkPolicy", name)["spec"]
-
-    def lets_in(self, component: str, port: int) -> bool:
-        def is_meant(peer: dict[str, Any]) -> bool:
-            chosen = peer.get("podSelector", {})
-            components = [v for e in chosen.get("matchExpressions", []) for v in e["values"]]
-            return "namespaceSelector" not in peer and component in components
-
-        rules = [r for r in self.spec["ingress"] if "ports" not in r or {"port": port} in r["ports"]]
-        return any(is_meant(peer) for r in rules for peer in r["from"])
-
-    def way_out(self, port: int) -> list[Any]:
-        """Give where a port leads; an empty mapping is anywhere."""
-        return [r.get("to", {}) for r in self.spec["egress"] if {"port": port} in r.get("ports", [])]
-
-
-@pytest.mark.parametrize("values", [v for v in VALUES if v != HA], ids=lambda p: p.stem)
-def test_who_is_named_does_not_shut_out_the_releases_own(values: Path) -> None:
-    policy = Policy(rendered(values))
-    for component, port in (("test", 8000), ("test", 9101), ("prometheus", 9101), ("prometheus", 8080)):
-        assert policy.lets_in(component, port), (component, port)
-    assert not policy.lets_in("simulator", 8000)
-
-
-def test_servers_of_yours_are_reached_on_their_ports() -> None:
-    objects = rendered(HA, "networkPolicy.databasePort=6432", "networkPolicy.redisPort=6380", "redis.gcsAddress=r:6381")
-    for port in (6432, 6380, 6381):
-        assert Policy(objects).way_out(port) == [{}], port
-    assert not Policy(objects).way_out(5432)
-    assert Policy(objects, "tw-tapewatch-within").way_out(6432) == [{}]
-    (outside,) = [to for to in Policy(rendered(MINIMAL)).way_out(443) if to]
-    assert {peer["ipBlock"]["cidr"] for peer in outside} == {"0.0.0.0/0", "::/0"}
-
-
-def test_ways_out_of_yours_are_open() -> None:
-    more = "networkPolicy.extraEgress[0].to[0].namespaceSelector.matchLabels.team=alerts"
-    for name in ("tw-tapewatch-ray", "tw-tapewatch-within"):
-        rules = named(rendered(RESTRICTED, more), "NetworkPolicy", name)["spec"]["egress"]
-        assert {"to": [{"namespaceSelector": {"matchLabels": {"team": "alerts"}}}]} in rules

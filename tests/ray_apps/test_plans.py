@@ -2,9 +2,12 @@
 
 import pickle
 
+import pytest
+
 from features.market.types import AssetClass
+from ray_apps.errors import UsageError
 from ray_apps.ingest.tiers import Tier
-from ray_apps.plans import SIMULATOR_KEY, feed_plan, history_plan, pushed_feed, vendor_feed, why_not_watched
+from ray_apps.plans import SIMULATOR_KEY, feed_plan, feeds, history_plan, pushed_feed, vendor_feed, why_not_watched
 from ray_apps.settings import load_settings
 
 DSN = "postgresql://me:hidden@127.0.0.1/x"
@@ -51,3 +54,11 @@ def test_pushed_bars_are_live_and_have_no_past():
     assert (feed.form, feed.is_live, feed.is_daily) == ("rows", True, False)
     plan = feed_plan(load_settings(environ={"POLYGON_API_KEY": "hunter22"}), feed, DSN, None, "volume")
     assert (plan.tier, plan.host, plan.history) == ("pushed", "", None)
+
+
+@pytest.mark.parametrize("source", ["polygn", "Polygon", "/data/folder"])
+def test_another_source_is_not_taken_for_the_simulator(source):
+    settings = load_settings(environ={"TAPEWATCH_SIMULATOR__WS": "sim:8765"})
+    assert feeds(settings, "synthetic", 1.0)[0][AssetClass.STOCKS].url == "ws://sim:8765/stocks"
+    with pytest.raises(UsageError, match=f"source: expected polygon, synthetic or push here .*, was '{source}'"):
+        feeds(settings, source, 1.0)

@@ -282,8 +282,9 @@ def test_each_kind_has_a_section():
 def test_the_published_schema_is_current_and_accepts_the_defaults():
     assert json.loads(PUBLISHED.read_text()) == schema(), "run: tapewatch config schema > " + PUBLISHED.name
     jsonschema.validate(yaml.safe_load("budget: {cooldown_min: 1}\nassets: [stocks]"), schema())
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate({"budgt": {}}, schema())
+    for wrong in ({"budgt": {}}, {"assets": []}, {"bar_lengths": []}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, schema())
 
 
 def test_every_key_says_what_it_is():

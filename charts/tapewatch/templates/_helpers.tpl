@@ -1,8 +1,12 @@
-{{/* At most 35 characters: a CronJob's name has 52, the longest is NAME-backfill-options. */}}
+{{/* At most 35 characters: a CronJob's name has 52, the longest is NAME-backfill-options. One that is cut ends in a sum
+of the whole, lest two releases meet. */}}
 {{- define "tapewatch.fullname" -}}
-{{- if .Values.fullnameOverride -}}{{ .Values.fullnameOverride | trunc 35 | trimSuffix "-" }}
-{{- else if contains "tapewatch" .Release.Name -}}{{ .Release.Name | trunc 35 | trimSuffix "-" }}
-{{- else -}}{{ printf "%s-tapewatch" .Release.Name | trunc 35 | trimSuffix "-" }}{{- end -}}
+{{- $name := ternary .Release.Name (printf "%s-tapewatch" .Release.Name) (contains "tapewatch" .Release.Name) -}}
+{{- $name = .Values.fullnameOverride | default $name -}}
+{{- if gt (len $name) 35 -}}
+{{- $name = printf "%s-%s" ($name | trunc 26 | trimSuffix "-") ($name | sha256sum | trunc 8) -}}
+{{- end -}}
+{{ $name }}
 {{- end -}}
 
 {{- define "tapewatch.selector" -}}
@@ -34,7 +38,34 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
 {{- define "tapewatch.image" -}}
-{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- with .Values.image -}}
+{{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}
+{{- end -}}
+{{- end -}}
+
+{{/* What is watched: polygon, synthetic or push, as the program chooses it. */}}
+{{- define "tapewatch.source" -}}
+{{ .Values.settings.source | default (ternary "polygon" "synthetic" (ne .Values.vendor.existingSecret "")) }}
+{{- end -}}
+
+{{/* A quantity such as 20Gi in GiB. */}}
+{{- define "tapewatch.gib" -}}
+{{- $number := regexFind "^[0-9.]+" . -}}
+{{- $units := dict "" 1.0 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "E" 1e18 -}}
+{{- range $i, $unit := list "Ki" "Mi" "Gi" "Ti" "Pi" "Ei" -}}
+{{- $_ := set $units $unit (index (list 1024.0 1048576.0 1073741824.0 1099511627776.0 1125899906842624.0 1152921504606846976.0) $i) -}}
+{{- end -}}
+{{ divf (mulf (float64 $number) (get $units (trimPrefix $number .))) 1073741824.0 }}
+{{- end -}}
+
+{{/* MiB the write-ahead log of the bundled PostgreSQL comes to: a tenth of its volume, 2 GiB at most. */}}
+{{- define "tapewatch.walMib" -}}
+{{ min 2048 (int (mulf (include "tapewatch.gib" .Values.postgresql.size | float64) 102.4)) }}
+{{- end -}}
+
+{{/* Ports as a NetworkPolicy lists them. */}}
+{{- define "tapewatch.ports" -}}
+[{{ range $i, $port := . }}{{ if $i }}, {{ end }}{port: {{ $port }}}{{ end }}]
 {{- end -}}
 
 {{/* Security of every pod: passes the restricted Pod Security standard. */}}
@@ -43,6 +74,7 @@ runAsNonRoot: true
 runAsUser: {{ .uid }}
 runAsGroup: {{ .uid }}
 fsGroup: {{ .uid }}
+fsGroupChangePolicy: OnRootMismatch
 seccompProfile: {type: RuntimeDefault}
 {{- end -}}
 
@@ -94,6 +126,11 @@ capabilities: {drop: [ALL]}
 {{- include "tapewatch.vendorEnv" . }}
 - {name: TAPEWATCH_METRICS__HOST, value: "0.0.0.0"}
 - {name: TAPEWATCH_METRICS__PORT, value: {{ .Values.monitoring.metrics.port | quote }}}
+{{- if .Values.postgresql.enabled }}
+# the volume less its write-ahead log; what `settings` says wins
+{{- $limit := subf (include "tapewatch.gib" .Values.postgresql.size | float64) (divf (include "tapewatch.walMib" . | float64) 1024.0) }}
+- {name: TAPEWATCH_METRICS__DATABASE_LIMIT_GIB, value: {{ printf "%.2f" $limit | quote }}}
+{{- end }}
 {{- if .Values.simulator.enabled }}
 - {name: TAPEWATCH_SIMULATOR__WS, value: "{{ include "tapewatch.fullname" . }}-simulator:8765"}
 - {name: TAPEWATCH_SIMULATOR__REST, value: "{{ include "tapewatch.fullname" . }}-simulator:8080"}

@@ -63,7 +63,14 @@ containers:
       - {name: serve, containerPort: 8000}
       {{- end }}
       - {name: metrics, containerPort: 8080}
-    {{- if not (or .serve (eq .container "ray-head")) }}
+    {{- if and .serve (eq .container "ray-worker") }}
+    # KubeRay's own takes a worker from the Service at the first answer later than two seconds: one loaded for a moment
+    readinessProbe:
+      exec: {command: [sh, -c, "wget -q -t 1 -T 4 -O - http://localhost:52365/api/healthz | grep -q success && wget -q -t 1 -T 4 -O - http://localhost:8000/-/healthz | grep -q success"]}
+      timeoutSeconds: 5
+      periodSeconds: 5
+      failureThreshold: 3
+    {{- else if eq .container "ray-worker" }}
     # KubeRay's own asks for Serve's proxy too, which runs where a replica does; Ray's agent listens here
     readinessProbe: {httpGet: {path: /api/healthz, port: 52365}, timeoutSeconds: 2, periodSeconds: 5, failureThreshold: 10}
     {{- end }}

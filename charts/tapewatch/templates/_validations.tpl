@@ -6,6 +6,7 @@
 {{- include "tapewatch.validateVolume" . -}}
 {{- include "tapewatch.validateHours" . -}}
 {{- include "tapewatch.validateWays" . -}}
+{{- include "tapewatch.validateChanges" . -}}
 {{- end -}}
 
 {{- define "tapewatch.validateServers" -}}
@@ -21,7 +22,24 @@
 {{- if and .Values.ray.gcsFaultTolerance (not .Values.redis.enabled) (not .Values.redis.gcsAddress) -}}
 {{- fail "\n\nray.gcsFaultTolerance: with a Redis of yours it needs redis.gcsAddress (host:port), was empty\n" -}}
 {{- end -}}
+{{- range $key, $place := dict "gcsAddress" "host:port" "gcsUsername" "user" -}}
+{{- if and $.Values.redis.enabled (get $.Values.redis $key) -}}
+{{- fail (printf "\n\nredis.%s: expected none beside redis.enabled: true, whose own Redis holds Ray's cluster state, was %s\n" $key (get $.Values.redis $key)) -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.postgresql.enabled (lt (include "tapewatch.gib" .Values.postgresql.size | float64) 1.0) -}}
+{{- fail (printf "\n\npostgresql.size: expected at least 1Gi, was %s\n" .Values.postgresql.size) -}}
+{{- end -}}
 {{- $m := .Values.monitoring -}}
+{{- $port := int $m.metrics.port -}}
+{{- if or (has $port (list 6379 8000 8080 8265 44217 44227 52365)) (and (ge $port 10001) (le $port 19999)) -}}
+{{- fail (printf "\n\nmonitoring.metrics.port: expected none of Ray's own (6379, 8000, 8080, 8265, 10001 to 19999, 44217, 44227, 52365), was %d\n" $port) -}}
+{{- end -}}
+{{- range $kind := list "serviceMonitor" "podMonitor" "rules" -}}
+{{- if and (get $m $kind).enabled (not ($.Capabilities.APIVersions.Has "monitoring.coreos.com/v1")) -}}
+{{- fail (printf "\n\nmonitoring.%s.enabled: the Prometheus operator is missing (no monitoring.coreos.com/v1 in this cluster). Install it first:\n  helm repo add prometheus-community https://prometheus-community.github.io/helm-charts\n  helm install prometheus prometheus-community/kube-prometheus-stack -n monitoring --create-namespace\nor, without one, monitoring.metrics.scrapeAnnotations\n" $kind) -}}
+{{- end -}}
+{{- end -}}
 {{- if and $m.grafana.enabled (not (and $m.prometheus.enabled .Values.postgresql.enabled)) -}}
 {{- fail "\n\nmonitoring.grafana.enabled: expected monitoring.prometheus.enabled and postgresql.enabled beside it, whose data it shows.\nFor a Grafana of yours: monitoring.dashboards.enabled, or `tapewatch grafana sync`\n" -}}
 {{- end -}}
@@ -34,15 +52,20 @@
   "http.token" "api.existingSecret" "polygon.api_key" "vendor.existingSecret"
   "sinks.webhook.secret" "sinks.existingSecret" "sinks.grafana.token" "sinks.existingSecret"
   "metrics.port" "monitoring.metrics.port" "simulator.ws" "simulator.enabled" "simulator.rest" "simulator.enabled"
-  "data_dir" "" "http.host" "" "http.port" "" "metrics.host" "" "s3.key" "" "s3.secret" "" "s3.session_token" ""
+  "data_dir" "" "http.host" "" "http.port" "" "metrics.host" ""
 -}}
+{{- $s3 := "no pod of the chart reads S3, `tapewatch import` takes it from AWS_* where it runs" -}}
+{{- $reasons := dict "s3.key" $s3 "s3.secret" $s3 "s3.session_token" $s3 -}}
 {{- range $path, $place := $places -}}
+{{- $_ := set $reasons $path (printf "the chart sets it%s" (ternary (printf ": use %s" $place) "" (ne $place ""))) -}}
+{{- end -}}
+{{- range $path, $reason := $reasons -}}
 {{- $at := $.Values.settings -}}
 {{- range splitList "." $path -}}
 {{- if kindIs "map" $at -}}{{- $at = get $at . -}}{{- else -}}{{- $at = "" -}}{{- end -}}
 {{- end -}}
 {{- if not (has $at (list "" nil)) -}}
-{{- fail (printf "\n\nsettings.%s: expected none here, the chart sets it%s\n" $path (ternary (printf ": use %s" $place) "" (ne $place ""))) -}}
+{{- fail (printf "\n\nsettings.%s: expected none here, %s\n" $path $reason) -}}
 {{- end -}}
 {{- end -}}
 {{- range $sink, $key := dict "webhook" "TAPEWATCH_SINKS__WEBHOOK__SECRET" "grafana" "TAPEWATCH_SINKS__GRAFANA__TOKEN" -}}
@@ -53,16 +76,21 @@
 {{- end -}}
 
 {{- define "tapewatch.validateSource" -}}
-{{- $source := .Values.settings.source | default (ternary "polygon" "synthetic" (ne .Values.vendor.existingSecret "")) -}}
+{{- $source := include "tapewatch.source" . -}}
 {{- if and (eq $source "synthetic") (not .Values.simulator.enabled) -}}
 {{- fail "\n\nsettings.source: synthetic needs simulator.enabled: true\n" -}}
 {{- end -}}
 {{- if and (eq $source "polygon") (not .Values.vendor.existingSecret) -}}
 {{- fail "\n\nsettings.source: polygon needs vendor.existingSecret, a Secret with your key:\n  kubectl create secret generic polygon --from-literal=POLYGON_API_KEY=...\n" -}}
 {{- end -}}
+{{- if and .Values.vendor.existingSecret (ne $source "polygon") (not .Values.backfill.schedule) -}}
+{{- fail (printf "\n\nvendor.existingSecret: expected settings.source: polygon or a backfill.schedule beside it, or none, was %s with source %s, which asks the vendor nothing\n" .Values.vendor.existingSecret $source) -}}
+{{- end -}}
 {{- $net := .Values.networkPolicy -}}
-{{- if and (eq $source "polygon") $net.enabled (not $net.allowOutbound) (not $net.extraEgress) -}}
-{{- fail "\n\nnetworkPolicy.allowOutbound: settings.source: polygon needs a way to the vendor, true or one in networkPolicy.extraEgress\n" -}}
+{{- range $asks, $is := dict "settings.source: polygon" (eq $source "polygon") "backfill.schedule" (ne .Values.backfill.schedule "") -}}
+{{- if and $is $net.enabled (not $net.allowOutbound) (not $net.extraEgress) -}}
+{{- fail (printf "\n\nnetworkPolicy.allowOutbound: %s needs a way to the vendor, true or one in networkPolicy.extraEgress\n" $asks) -}}
+{{- end -}}
 {{- end -}}
 {{- if and .Values.backfill.schedule (not .Values.vendor.existingSecret) -}}
 {{- fail "\n\nbackfill.schedule: expected vendor.existingSecret beside it, the key the past is asked for with, was empty\n" -}}
@@ -128,5 +156,40 @@
 {{- if not $blocks -}}
 {{- fail (printf "\n\nnetworkPolicy.gatewayFrom: api.service.type: %s brings requests from outside the cluster; expected an ipBlock that lets them in, such as\n  gatewayFrom: [{ipBlock: {cidr: 10.0.0.0/8}}]\n" .Values.api.service.type) -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What Kubernetes does not change in place, of what runs already; a render without a cluster finds nothing. */}}
+{{- define "tapewatch.validateChanges" -}}
+{{- $space := .Release.Namespace -}}
+{{- $name := printf "%s-checkpoints" (include "tapewatch.fullname" .) -}}
+{{- with and .Values.persistence.enabled (lookup "v1" "PersistentVolumeClaim" $space $name) -}}
+{{- $said := dict "key" "persistence" "values" $.Values.persistence "spec" .spec "mode" $.Values.persistence.accessMode -}}
+{{- with include "tapewatch.changeRefused" $said -}}
+{{- fail (printf "\n\n%s\nThe claim holds checkpoints only: a start without them folds the last days from the database. Delete it with the pods on it, upgrade again:\n  kubectl -n %s delete pvc %s --wait=false\n  kubectl -n %s delete pod -l app.kubernetes.io/instance=%s,app.kubernetes.io/component=worker\n" . $space $name $space $.Release.Name) -}}
+{{- end -}}
+{{- end -}}
+{{- range $key := list "postgresql" "redis" -}}
+{{- $values := get $.Values $key -}}
+{{- $name := printf "%s-%s" (include "tapewatch.fullname" $) $key -}}
+{{- with and $values.enabled (lookup "apps/v1" "StatefulSet" $space $name) -}}
+{{- $said := dict "key" $key "values" $values "spec" (first .spec.volumeClaimTemplates).spec "mode" "ReadWriteOnce" "isFixed" true -}}
+{{- with include "tapewatch.changeRefused" $said -}}
+{{- fail (printf "\n\n%s\nResize the claim where its class can, delete the StatefulSet without its pod, upgrade again:\n  kubectl -n %s patch pvc data-%s-0 -p '{\"spec\":{\"resources\":{\"requests\":{\"storage\":\"%s\"}}}}'\n  kubectl -n %s delete statefulset %s --cascade=orphan\n" . $space $name $values.size $space $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Say which change of a volume is refused, nothing where none is: key, values, spec as it is, mode, isFixed where it cannot grow. */}}
+{{- define "tapewatch.changeRefused" -}}
+{{- $mode := first .spec.accessModes -}}
+{{- $class := .spec.storageClassName | default "" -}}
+{{- $size := .spec.resources.requests.storage -}}
+{{- $was := include "tapewatch.gib" $size | float64 -}}
+{{- $is := include "tapewatch.gib" .values.size | float64 -}}
+{{- if ne .mode $mode -}}{{ .key }}.accessMode: expected {{ $mode }} as it is, which Kubernetes does not change, was {{ .mode }}
+{{- else if and (or .values.storageClass .isFixed) (ne .values.storageClass $class) -}}{{ .key }}.storageClass: expected {{ $class | default "none" }} as it is, which Kubernetes does not change, was {{ .values.storageClass | default "none" }}
+{{- else if or (lt $is $was) (and .isFixed (ne $is $was)) -}}{{ .key }}.size: expected {{ $size }} as it is, which Kubernetes does not change, was {{ .values.size }}
 {{- end -}}
 {{- end -}}
