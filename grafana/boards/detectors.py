@@ -37,11 +37,16 @@ KINDS = "SELECT DISTINCT kind FROM anomalies ORDER BY 1"
 
 def board() -> dict[str, Any]:
     """Give the board."""
+    # where several hubs or installations are scraped each gauge is there as often: of one they say the same
+    by = "max by (namespace, asset_class)"
     spent = (
-        "tapewatch_episodes_today / on (asset_class) (max by (asset_class) (tapewatch_series) "
-        "* on (asset_class) max by (asset_class) (tapewatch_budget_episodes_per_symbol_day))"
+        f"max by (asset_class) ({by} (tapewatch_episodes_today{{{OF}}}) "
+        f"/ ({by} (tapewatch_series) * {by} (tapewatch_budget_episodes_per_symbol_day)))"
     )
-    ready = "sum by (asset_class, kind) (tapewatch_series_ready{%s}) / on (asset_class) group_left ()"
+    ready = (
+        f"sum by (asset_class, kind) (max by (namespace, asset_class, kind) (tapewatch_series_ready{{{KIND}}})) "
+        f"/ on (asset_class) group_left () sum by (asset_class) ({by} (tapewatch_series))"
+    )
     return p.board(
         "detectors",
         "detectors",
@@ -53,33 +58,35 @@ def board() -> dict[str, Any]:
                      steps=[(None, "yellow"), (0.3, "green"), (3, "orange"), (10, "red")], defaults={"decimals": 2}),
             p.heatmap("p-values", [p.prom(f"sum by (le) (increase(tapewatch_p_value_bucket{{{KIND}}}"
                                           "[$__rate_interval]))", "{{le}}", heatmap=True)],
-                      "short", "All kinds chosen together."),
+                      "short", "All kinds chosen together.", y_unit="sci"),
             p.bars("Rates of anomalies", [p.sql(RATES)], "short",
                    "Decades below the budget: where all is normal, each has a tenth of the one before."),
             p.number("Budget spent today", [p.prom(spent, "{{asset_class}}", instant=True)], "percentunit",
                      "Episodes of symbols' own on the tape's day, over series times budget. Real events spend too.",
-                     kind="gauge", w=8, h=7, steps=[(None, "green"), (1, "yellow"), (5, "red")]),
-            p.graph("Budget spent over the day", [p.prom(spent, "{{asset_class}}")], "percentunit", w=16, h=7,
+                     kind="gauge", w=8, h=7, steps=[(None, "green"), (1, "yellow"), (5, "red")],
+                     defaults={"min": 0, "max": 10}),
+            p.graph("Budget spent over the day", [p.prom(spent, "{{asset_class}}")], "percentunit",
+                    "As it grows; it begins again with the tape's next day.", w=16, h=7,
                     steps=[(None, "transparent"), (1, "yellow"), (5, "red")]),
             p.graph("Anomalies", [p.prom(f"sum by (kind) (rate(tapewatch_anomalies_total{{{KIND}}}[$__rate_interval])) "
                                          "* 60", "{{kind}}")], "cpm", "A minute, by kind.", bars=True),
-            p.table("Kinds", p.sql(BY_KIND), w=12,
+            p.table("Kinds", p.sql(BY_KIND), "What each called over the time shown, and how rare it was.", w=12,
                     units={"least rate": "sci", "median rate": "sci", "least p": "sci"}),
             p.graph("Judge and store a message",
                     [_quantile(q, "tapewatch_apply_seconds", "asset_class", OF) for q in (0.5, 0.99)], "s",
                     "What a shard takes from a message to its commit."),
             p.graph("Learned models' time", [_quantile(q, "tapewatch_score_seconds", "detector") for q in (0.5, 0.99)],
                     "s", "A batch scored in shadow, after the decision."),
-            p.number("Ready", [p.prom(f"{ready % KIND} max by (asset_class) (tapewatch_series)",
-                                      "{{asset_class}} {{kind}}", instant=True)],
+            p.number("Ready", [p.prom(ready, "{{asset_class}} {{kind}}", instant=True)],
                      "percentunit", "Part of the series of which a kind can be called.", kind="bargauge", w=12, h=8,
                      steps=[(None, "red"), (0.5, "yellow"), (0.9, "green")], defaults={"min": 0, "max": 1}),
             p.graph("Batches a model did not score",
                     [p.prom("sum by (model, reason) (rate(tapewatch_shadow_batches_lost_total[$__rate_interval]))",
-                            "{{model}} {{reason}}")], "ops"),
+                            "{{model}} {{reason}}")], "cps",
+                    "A newer one came first, or the model failed or took too long."),
             p.heatmap("p-values of learned models",
                       [p.prom("sum by (le) (increase(tapewatch_shadow_p_value_bucket[$__rate_interval]))", "{{le}}",
-                              heatmap=True)], "short", "They decide nothing."),
+                              heatmap=True)], "short", "They decide nothing.", y_unit="sci"),
             p.number("Learned models against uniform",
                      [p.prom('sum by (model) (increase(tapewatch_shadow_p_value_bucket{le="0.01"}[$__range])) '
                              "/ sum by (model) (increase(tapewatch_shadow_p_value_count[$__range])) / 0.01",
@@ -89,6 +96,6 @@ def board() -> dict[str, Any]:
         [
             {**p.MARKET, "multi": True, "includeAll": True},
             p.choice("kind", "Kind", KINDS, multi=True, all_=True),
-            p.text("budget", "Budget", "0.03"),
+            p.BUDGET,
         ],
     )  # fmt: skip

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from ray_apps.config import BudgetConfig
+
 Json = dict[str, Any]
 
 SCHEMA_VERSION = 41
@@ -142,6 +144,12 @@ def as_points(field: str, colour: str) -> Json:
     )  # fmt: skip
 
 
+def as_part(pattern: str) -> Json:
+    """Draw the fields of a graph whose names match as a part of 1, by the axis on the right."""
+    properties = [{"id": "unit", "value": "percentunit"}, {"id": "custom.axisPlacement", "value": "right"}]
+    return {"matcher": {"id": "byRegexp", "options": pattern}, "properties": properties}
+
+
 def _override(column: str, **properties: Any) -> Json:
     return {
         "matcher": {"id": "byName", "options": column},
@@ -154,6 +162,15 @@ def choice(name: str, label: str, query: str, *, multi: bool = False, all_: bool
     return {
         "type": "query", "name": name, "label": label, "datasource": POSTGRES,
         "query": " ".join(query.split()), "refresh": 2, "multi": multi, "includeAll": all_, "sort": 0,
+    }  # fmt: skip
+
+
+def measured(name: str, label: str, expr: str, default: float) -> Json:
+    """Give a variable with the value of a PromQL query, `default` where it has none; another may be typed."""
+    return {
+        "type": "query", "name": name, "label": label, "datasource": PROMETHEUS,
+        "query": f"query_result(scalar({expr} or vector({default})))", "refresh": 2, "multi": False,
+        "includeAll": False, "sort": 0, "allowCustomValue": True,
     }  # fmt: skip
 
 
@@ -181,6 +198,12 @@ def source(name: str, label: str, plugin: str) -> Json:
 
 
 MARKET = choice("market", "Market", "SELECT asset_class FROM feeds ORDER BY 1")
+BUDGET = measured(
+    "budget", "Budget",
+    'max(tapewatch_budget_episodes_per_symbol_day{asset_class=~"${market:regex}"})',
+    BudgetConfig().episodes_per_symbol_day,
+)  # fmt: skip
+"""What the board's market may spend; after `MARKET`."""
 
 
 def board(

@@ -87,6 +87,6 @@ def board() -> dict[str, Any]:
             p.choice("symbol", "Symbols", SYMBOLS, multi=True),
             p.choice("bar_s", "Bar length, s", LENGTHS),
             p.custom("bars", "Resolution", ["bars", "bars_5m", "bars_1h"]),
-            p.text("budget", "Budget", "0.03"),
+            p.BUDGET,
         ],
     )  # fmt: skip

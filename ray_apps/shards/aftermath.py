@@ -31,6 +31,8 @@ MOST_ROWS = 20_000
 """Symbols put into the cache at once; the others wait a second."""
 MOST_P = 1_000
 """Bars of a window whose p-values are counted: spread over all series, a millisecond of work a kind."""
+CACHE = "redis_cache"
+"""What the cache is called among the sinks."""
 BAR = ("ts", "open", "high", "low", "close", "volume", "trades", "vwap")
 VWAP = BAR.index("vwap")
 
@@ -56,6 +58,9 @@ class Aftermath:
         for kind in KINDS:  # from 0 on, so that the first of a kind is an increase
             for counter in (metrics.ANOMALIES, metrics.RETRACTED):
                 own.inc(counter, 0, asset_class=shard.config.asset_class.value, kind=kind)
+        if cache is not None:
+            for counter in (metrics.DELIVERED, metrics.SINK_FAILURES):
+                own.inc(counter, 0, sink=CACHE)
 
     def take(self, message: Message, seen: list[Observed], n_anomalies: dict[tuple[str, bool], int]) -> None:
         """Note what a message showed, with its anomalies by kind and whether retracted; cheap, once per message."""
@@ -118,14 +123,13 @@ class Aftermath:
             self.models = {name: np.concatenate([v, np.full(room, np.nan)]) for name, v in self.models.items()}
 
     async def run(self, send: Callable[[Snapshot], Awaitable[None]]) -> None:
-        """Bring the cache and the hub up to date every second, until cancelled; failures are counted only."""
+        """Bring the cache and the hub up to date every second, until cancelled; what fails comes again."""
         while True:
             await asyncio.sleep(EVERY_S)
             try:
                 await self._publish()
                 self._is_cached = True
             except SinkUnavailableError as e:
-                self.own.inc(metrics.SINK_FAILURES, sink="redis_cache")
                 if self._is_cached:  # once: the counter tells the rest
                     LOG.warning("newest values not cached, all else goes on", extra={"error": str(e)})
                 self._is_cached = False
@@ -145,10 +149,20 @@ class Aftermath:
             while time.monotonic() < min(self._took_s + QUIET_S, deadline):  # noqa: ASYNC110 (silence is no event)
                 await asyncio.sleep(QUIET_S / 3)
             part = rows[start : start + CHUNK]
-            self.is_new[part] = False
             lengths = np.array([self.shard.series[slot].bar_s for slot in part.tolist()])
             for bar_s in np.unique(lengths).tolist():
-                await self.cache.put(self._latest(part[lengths == bar_s], bar_s))
+                await self._put(self.cache, part[lengths == bar_s], bar_s)
+
+    async def _put(self, cache: RedisCache, slots: I64, bar_s: int) -> None:
+        """Put series of one bar length, counted as one delivery; those it does not take stay new."""
+        self.is_new[slots] = False  # a bar that comes meanwhile is new again
+        try:
+            await cache.put(self._latest(slots, bar_s))
+        except SinkUnavailableError:
+            self.is_new[slots] = True
+            self.own.inc(metrics.SINK_FAILURES, sink=CACHE)
+            raise
+        self.own.inc(metrics.DELIVERED, sink=CACHE)
 
     def _latest(self, slots: I64, bar_s: int) -> list[Latest]:
         """Give the newest of series of one bar length."""

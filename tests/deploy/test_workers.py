@@ -31,7 +31,11 @@ class ApiServer:
         self.service = copy.deepcopy(self.service)
         self.n_patches = 0
         spec = copy.deepcopy(self.service["spec"]["rayClusterConfig"])
-        self.cluster = {"metadata": {"name": "tw-tapewatch-x7"}, "spec": spec}
+        self.clusters = {"tw-tapewatch-x7": spec}
+
+    def upgrade(self) -> None:
+        """Make a second cluster of what the service says, as KubeRay does for another image."""
+        self.clusters["tw-tapewatch-x8"] = copy.deepcopy(self.service["spec"]["rayClusterConfig"])
 
     def answer(self, request: httpx.Request) -> httpx.Response:
         path = request.url.path
@@ -39,16 +43,19 @@ class ApiServer:
             return httpx.Response(200, json=self.service)
         if (request.method, path) == ("GET", f"{BASE}/rayclusters"):
             assert request.url.params["labelSelector"] == "ray.io/originated-from-cr-name=tw-tapewatch"
-            return httpx.Response(200, json={"items": [self.cluster]})
-        if (request.method, path) == ("PATCH", f"{BASE}/rayclusters/tw-tapewatch-x7"):
+            items = [{"metadata": {"name": name}, "spec": spec} for name, spec in self.clusters.items()]
+            return httpx.Response(200, json={"items": items})
+        name = path.removeprefix(f"{BASE}/rayclusters/")
+        if request.method == "PATCH" and name in self.clusters:
             assert request.headers["content-type"] == "application/json-patch+json"
             self.n_patches += 1
-            return httpx.Response(200 if all(self._apply(op) for op in json.loads(request.content)) else 422)
+            is_done = all(self._apply(name, op) for op in json.loads(request.content))
+            return httpx.Response(200 if is_done else 422)
         return httpx.Response(403)
 
-    def _apply(self, op: dict[str, Any]) -> bool:
-        *way, key = op["path"].strip("/").split("/")
-        at: Any = self.cluster
+    def _apply(self, cluster: str, op: dict[str, Any]) -> bool:
+        *way, key = op["path"].removeprefix("/spec/").split("/")
+        at: Any = self.clusters[cluster]
         for step in way:
             at = at[int(step)] if step.isdigit() else at[step]
         if op["op"] == "test":
@@ -56,8 +63,8 @@ class ApiServer:
         at[key] = op["value"]
         return True
 
-    def replicas(self) -> dict[str, tuple[int, int, int]]:
-        groups = self.cluster["spec"]["workerGroupSpecs"]
+    def replicas(self, cluster: str = "tw-tapewatch-x7") -> dict[str, tuple[int, int, int]]:
+        groups = self.clusters[cluster]["workerGroupSpecs"]
         return {g["groupName"]: (g["replicas"], g["minReplicas"], g["maxReplicas"]) for g in groups}
 
 
@@ -77,12 +84,12 @@ def test_workers_that_stream_go_and_come_back() -> None:
 
 def test_what_was_upgraded_meanwhile_comes_back() -> None:
     api = ApiServer("market-hours-values.yaml")
-    run(api, "close", ["main"])
+    run(api, "close", ["stream"])
     group = api.service["spec"]["rayClusterConfig"]["workerGroupSpecs"][0]
     group["replicas"] = group["maxReplicas"] = 3
-    run(api, "open", ["main"])
-    assert api.replicas() == {"main": (3, 1, 3)}
-    assert api.cluster["spec"]["headGroupSpec"] == api.service["spec"]["rayClusterConfig"]["headGroupSpec"]
+    run(api, "open", ["stream"])
+    assert api.replicas() == {"stream": (3, 1, 3), "serve": (1, 1, 1)}
+    assert api.clusters["tw-tapewatch-x7"]["headGroupSpec"] == api.service["spec"]["rayClusterConfig"]["headGroupSpec"]
 
 
 def test_an_upgrade_reaches_the_live_cluster() -> None:
@@ -98,18 +105,30 @@ def test_an_upgrade_reaches_the_live_cluster() -> None:
 
 def test_an_upgrade_opens_no_closed_market() -> None:
     api = ApiServer("market-hours-values.yaml")
-    run(api, "close", ["main"])
+    run(api, "close", ["stream"])
     group = api.service["spec"]["rayClusterConfig"]["workerGroupSpecs"][0]
     group["replicas"] = group["minReplicas"] = group["maxReplicas"] = 2
-    run(api, "resize", ["main"])
-    assert api.replicas() == {"main": (0, 0, 0)}
-    run(api, "open", ["main"])
-    assert api.replicas() == {"main": (2, 2, 2)}
+    run(api, "resize", ["stream", "serve"])
+    assert api.replicas() == {"stream": (0, 0, 0), "serve": (1, 1, 1)}
+    run(api, "open", ["stream"])
+    assert api.replicas() == {"stream": (2, 2, 2), "serve": (1, 1, 1)}
+
+
+def test_a_second_cluster_is_open_whatever_the_hour_until_it_is_closed() -> None:
+    """It takes over when its supervisor runs, and that needs a worker that streams."""
+    api = ApiServer("market-hours-values.yaml")
+    run(api, "close", ["stream"])
+    api.upgrade()
+    assert run(api, "resize", ["stream", "serve"]) == 2
+    assert api.replicas() == {"stream": (0, 0, 0), "serve": (1, 1, 1)}
+    assert api.replicas("tw-tapewatch-x8") == {"stream": (1, 1, 1), "serve": (1, 1, 1)}
+    assert run(api, "close", ["stream"]) == 2
+    assert api.replicas("tw-tapewatch-x8") == api.replicas()
 
 
 def test_an_upgrade_leaves_the_autoscaler_its_choice() -> None:
     api = ApiServer("ha-values.yaml")
-    (serve,) = [g for g in api.cluster["spec"]["workerGroupSpecs"] if g["groupName"] == "serve"]
+    (serve,) = [g for g in api.clusters["tw-tapewatch-x7"]["workerGroupSpecs"] if g["groupName"] == "serve"]
     serve["replicas"] = 5
     (wanted,) = [g for g in api.service["spec"]["rayClusterConfig"]["workerGroupSpecs"] if g["groupName"] == "serve"]
     wanted["minReplicas"], wanted["maxReplicas"] = 3, 8
@@ -120,12 +139,12 @@ def test_an_upgrade_leaves_the_autoscaler_its_choice() -> None:
 def test_another_order_and_a_refusal_are_said() -> None:
     api = ApiServer("market-hours-values.yaml")
     with pytest.raises(ValueError, match="expected one of open, close, resize, was 'shut'"):
-        run(api, "shut", ["main"])
+        run(api, "shut", ["stream"])
     with (
         httpx.Client(base_url="https://api", transport=httpx.MockTransport(api.answer)) as client,
         pytest.raises(httpx.HTTPStatusError, match="403"),
     ):
-        program().main(client, "open", "other", "tw-tapewatch", ["main"])
+        program().main(client, "open", "other", "tw-tapewatch", ["stream"])
 
 
 def test_the_jobs_name_their_groups_and_may_do_no_more() -> None:
@@ -136,7 +155,10 @@ def test_the_jobs_name_their_groups_and_may_do_no_more() -> None:
     ]  # fmt: skip
     for job, order in zip(jobs, ("open", "close"), strict=True):
         (container,) = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
-        assert container["command"] == ["workers", order, "markets", "tw-tapewatch", "main"]
+        assert container["command"] == ["workers", order, "markets", "tw-tapewatch", "stream"]
+    (service,) = [o for o in objects if o["kind"] == "RayService"]
+    groups = service["spec"]["rayClusterConfig"]["workerGroupSpecs"]
+    assert [g["groupName"] for g in groups if "serve" in g["rayStartParams"]["resources"]] == ["serve"]
     role = named(objects, "Role", "tw-tapewatch-workers")
     allowed = {(r["resources"][0], verb) for r in role["rules"] for verb in r["verbs"]}
     assert allowed == {("rayservices", "get"), ("rayclusters", "list"), ("rayclusters", "patch")}

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from grafana.boards.__main__ import made, text_of
+from ray_apps.config import BudgetConfig
 from tests.grafana.board_files import DASHBOARDS, FOLDER, Query, load, panels, queries, unknown
 
 NAMES = {"tape", "market", "detectors", "health", "alerts"}
@@ -42,6 +43,7 @@ def test_a_board_holds_to_the_schema(path) -> None:
     assert max(x for x, _ in cells) < 24
     for panel in panels(board):
         assert panel["title"], panel["id"]
+        assert panel["description"], panel["title"]
         assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
         assert [t["refId"] for t in panel["targets"]] == list("ABCDEFGH")[: len(panel["targets"])]
 
@@ -77,6 +79,27 @@ def test_every_variable_used_is_there_and_every_repeat_too(path) -> None:
 @pytest.mark.parametrize("query", [q for q in EVERY if q.kind != "sql"], ids=str)
 def test_every_metric_and_label_is_declared(query: Query) -> None:
     assert unknown(query.text) == []
+
+
+def test_a_share_has_an_axis_of_its_own() -> None:
+    (panel,) = [p for p in panels(load(FOLDER / "dashboards" / "health.json")) if p["title"].startswith("Shards")]
+    (override,) = panel["fieldConfig"]["overrides"]
+    assert override["matcher"] == {"id": "byRegexp", "options": "/ busy$/"}
+    assert {"id": "unit", "value": "percentunit"} in override["properties"]
+    assert [t["legendFormat"].endswith(" busy") for t in panel["targets"]] == [False, True]
+
+
+@pytest.mark.parametrize("name", ["tape", "detectors"])
+def test_the_budget_is_what_the_system_says_it_is(name: str) -> None:
+    variables = load(FOLDER / "dashboards" / f"{name}.json")["templating"]["list"]
+    names = [v["name"] for v in variables]
+    budget = variables[names.index("budget")]
+    assert budget["datasource"]["uid"] == "${prometheus}"
+    assert (named := re.fullmatch(r"query_result\(scalar\((.+) or vector\((.+)\)\)\)", budget["query"]))
+    assert unknown(named[1]) == []
+    assert "tapewatch_budget_episodes_per_symbol_day" in named[1]
+    assert float(named[2]) == BudgetConfig().episodes_per_symbol_day
+    assert names.index("market") < names.index("budget")
 
 
 def test_what_is_not_declared_is_found() -> None:

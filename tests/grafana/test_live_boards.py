@@ -70,6 +70,9 @@ class Scene:
         for v in board["templating"]["list"]:
             if v["type"] in ("textbox", "custom"):
                 chosen[v["name"]] = [v["current"]["value"]]
+            elif v["type"] == "query" and v["datasource"]["type"] == "prometheus":
+                expr = Substitution(chosen, *self.wall).promql(v["query"].removeprefix("query_result"))
+                chosen[v["name"]] = [str(self.prometheus.get("query", query=expr, time=str(self.wall[1]))["result"][1])]
             elif v["type"] == "query":
                 values = [str(r[0]) for r in self.rows(Substitution(chosen, *self.tape).sql(v["query"]))]
                 assert values, f"{board['uid']}: no value of {v['name']}"

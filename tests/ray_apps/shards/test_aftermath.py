@@ -16,9 +16,10 @@ from ray_apps import metrics
 from ray_apps.api.http import _cached
 from ray_apps.metrics import MetricSet
 from ray_apps.scoring.shadow import Batch
-from ray_apps.shards.aftermath import Aftermath
+from ray_apps.shards.aftermath import CACHE, Aftermath
 from ray_apps.shards.messages import Message, Opened
 from ray_apps.shards.shard import ShardConfig, SymbolShard
+from ray_apps.sinks.base import SinkUnavailableError
 from ray_apps.sinks.redis_sink import Latest
 from tests.support.builders import Scene, block, rows_of
 
@@ -35,8 +36,11 @@ class FakeCache:
 
     rows: dict[str, Latest] = field(default_factory=dict)
     n_put: int = 0
+    is_away: bool = False
 
     async def put(self, rows: list[Latest]) -> None:
+        if self.is_away:
+            raise SinkUnavailableError("expected Redis to answer, was none")
         self.n_put += len(rows)
         self.rows.update((r.symbol, r) for r in rows)
 
@@ -121,6 +125,19 @@ def test_scores_that_come_after_the_bar_was_put_are_put_too(place: Place) -> Non
     assert place.cache.n_put == 6
     place.publish()
     assert place.cache.n_put == 6
+
+
+def test_what_the_cache_does_not_take_is_counted_and_put_again(place: Place) -> None:
+    assert [counts(place, m) for m in (metrics.DELIVERED, metrics.SINK_FAILURES)] == [{(CACHE,): 0}] * 2
+    place.show(0)
+    place.cache.is_away = True
+    for _ in range(2):
+        with pytest.raises(SinkUnavailableError):
+            place.publish()
+    place.cache.is_away = False
+    assert set(place.publish()) == {"S0", "S1", "S2"}
+    assert counts(place, metrics.DELIVERED) == {(CACHE,): 1}
+    assert counts(place, metrics.SINK_FAILURES) == {(CACHE,): 2}
 
 
 def counts(place: Place, metric: metrics.Declared) -> dict:
