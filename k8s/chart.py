@@ -102,10 +102,16 @@ too; `k8s/loki` holds an example that brings them to a Loki.
   days from the database); for a bundled server patch its claim to the new size and delete the StatefulSet with
   `--cascade=orphan`, which the upgrade makes again around the running pod.
 - **Rollbacks** go over settings and images of one schema of the database; an older schema is not brought back.
-- **Uninstalls** end the Ray clusters first, by a job of the serving image. Where that cannot be pulled, Helm stops
-  after two minutes: `helm uninstall tapewatch -n tapewatch --no-hooks` goes on, and KubeRay gives the clusters up five
-  minutes later. The volumes of the bundled servers stay.
-
+- **Market hours** (`marketHours`) close the groups that stream. Give what serves a group of its own, as
+  `ci/market-hours-values.yaml` does: in a group that does both the API is away as long. A first install, and an upgrade
+  that makes a second cluster, open the workers whatever the hour, for only a supervisor that runs can take over. They
+  run until the next `close`, or until `kubectl create job now-close --from=cronjob/tapewatch-hours-close`.
+- **Uninstalls** end the Ray clusters first, by a job of the serving image: workers drain within their grace. Helm gives
+  that five minutes; with a grace above 200 s add `--timeout`, the grace and two minutes. Where the image cannot be
+  pulled, Helm stops a minute and a half after the grace: `helm uninstall tapewatch -n tapewatch --no-hooks` goes on, and
+  KubeRay gives the clusters up five minutes later. The volumes of the bundled servers stay.
+- **Rules and boards** belong to one release for each Prometheus and Grafana: a second one's rules would be evaluated
+  beside the first's, and its boards have the same uids.
 - **GitOps** (Argo CD, `helm template | kubectl apply`): a render without a cluster cannot see the
   secrets the chart made before and makes new ones each time. Give all of them: `api.existingSecret`,
   `postgresql.existingSecret` and `redis.existingSecret`, with the bundled servers too (and no bundled Grafana). Tell it
