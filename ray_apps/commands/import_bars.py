@@ -13,6 +13,7 @@ import typer
 
 from ray_apps.commands.common import ConfigFile, DataDir, Json, echo_json, load, zone
 from ray_apps.errors import UsageError, UserError
+from ray_apps.words import counted
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -187,8 +188,8 @@ def _push(told: Told, url: str | None, token: SecretStr | None, json: bool) -> N
             })  # fmt: skip
         else:
             skipped = f", {sent.skipped:,} of other symbols" if told.symbol is not None else ""
-            done = "are good" if url is None else "accepted"
-            typer.echo(f"{sent.accepted:,} bars {done}, {sent.refused:,} refused{skipped}")
+            done = "good" if url is None else "accepted"
+            typer.echo(f"{counted(sent.accepted, 'bar')} {done}, {sent.refused:,} refused{skipped}")
     if failure:
         raise UserError(failure)
     if sent.refused:

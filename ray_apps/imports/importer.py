@@ -25,6 +25,7 @@ from ray_apps.store.history import HistoryWriter
 from ray_apps.store.imports import Imported
 from ray_apps.store.partitions import DAY_NS, MOST_DAYS, days_of, first_kept_day
 from ray_apps.store.sieve import MESSAGES_KEPT
+from ray_apps.words import counted
 
 T = TypeVar("T")
 
@@ -190,7 +191,7 @@ def limits_of(newest_ns: int | None, retention_days: int) -> Limits:
     days = min(retention_days, MOST_DAYS)
     floor_ms = first_kept_day(newest_ns, days) * DAY_NS / NS_PER_MS
     mend = "raise retention_days" if retention_days < MOST_DAYS else "it cannot hold more"
-    return Limits(now_ms, floor_ms, f"for the store keeps the {days:,} days before its newest bar ({mend})")
+    return Limits(now_ms, floor_ms, f"for the store keeps the {counted(days, 'day')} before its newest bar ({mend})")
 
 
 async def understand_all(tallies: Sequence[Tally], told: Told, limits: Limits) -> dict[str, Recipe]:

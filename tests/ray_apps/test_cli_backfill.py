@@ -93,7 +93,7 @@ def test_what_changed_at_the_vendor_is_revised_when_asked_for_again(play: Any, d
         code, out, _ = await tapewatch(*asked, "--again")
         assert code == 0
         assert "2 symbols: 0 bars new, 10 revised, 350 the same; 4 calls" in out
-        assert out.endswith("10 bars had changed at the vendor since they were stored\n")
+        assert out.endswith("10 bars had changed at the vendor since stored\n")
         assert query(dsn, "SELECT count(*) FROM bar_revisions") == [(10,)]
         assert (await tapewatch.record(*asked, "--again"))["revised"] == 0
 
@@ -184,7 +184,7 @@ def test_symbols_that_fail_are_listed_and_the_others_stored(
         assert rows[2].endswith("1 high_below_low")
         assert err.splitlines() == [
             "error: ETH-USD: expected a call the vendor takes, was refused: 404 Ticker not found.",
-            "error: 1 of 2 symbols are not complete: run it again",
+            "error: 1 of 2 symbols not complete: run it again",
         ]
         assert query(dsn, "SELECT count(*) FROM bars") == [(1,)]
 

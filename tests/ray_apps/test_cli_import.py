@@ -76,7 +76,7 @@ def test_a_folder_a_second_time_and_a_bad_file_mended(tapewatch: Tapewatch, dsn:
     assert rows[2].startswith(f"minute_aggs_v1/2025-04-02.csv.gz 1m 2 {len(a) + len(b)} 0 0 2025-04-02 13:20")
     assert rows[3].startswith(f"2 files: {len(a) + len(b) + n} bars new, 0 revised, 0 the same; in ")
     assert err.splitlines()[0].startswith(f"error: C.csv:{n + 2}: expected ")
-    assert err.splitlines()[-1] == "error: 1 of 2 files are not complete: mend what is named, then run it again"
+    assert err.splitlines()[-1] == "error: 1 of 2 files not complete: mend what is named, then run it again"
     (folder / "C.csv").write_text(whole)
     mended = record(tapewatch(str(folder), "--asset", "stocks", "--json"))
     assert (mended["code"], mended["failed"]) == (0, [])
@@ -157,7 +157,7 @@ def test_refused_rows_are_listed_in_full_for_a_program(tapewatch: Tapewatch, tmp
     assert file["messages"][-1] == "A.csv:1501: expected a positive price in c, was -1"
     code, _, err = tapewatch(str(path), "--asset", "stocks")
     assert code == 1
-    assert err.splitlines()[5] == "error: A.csv: 1,195 more rows were refused: --json lists them"
+    assert err.splitlines()[5] == "error: A.csv: 1,195 more rows refused: --json lists them"
     assert len(err.splitlines()) == 7
 
 
@@ -262,7 +262,7 @@ def test_lines_go_to_the_running_system(tapewatch: Tapewatch, monkeypatch: pytes
         assert "was 401: expected the header Authorization: Bearer with http.token, was none" in err
         assert err.endswith("lines after 0 were not sent\n")
         monkeypatch.setenv("TAPEWATCH_HTTP__TOKEN", TOKEN)
-        assert tapewatch(*to, lines=lines(GOOD)) == (0, "1 bars accepted, 0 refused\n", "")
+        assert tapewatch(*to, lines=lines(GOOD)) == (0, "1 bar accepted, 0 refused\n", "")
         assert tapewatch(*to, lines=b"") == (0, "0 bars accepted, 0 refused\n", "")
         code, out, err = tapewatch(*to, lines=lines(GOOD, b"", b"oops", {**GOOD, "h": 1}, GOOD))
         assert (code, out) == (1, "2 bars accepted, 2 refused\n")
@@ -279,7 +279,7 @@ def test_lines_go_to_the_running_system(tapewatch: Tapewatch, monkeypatch: pytes
         minute = time.time_ns() // (60 * 10**9) * 60_000
         now = [{**GOOD, "t": minute - 120_000}, {**GOOD, "t": minute + 60_000}]
         code, out, err = tapewatch("-", "--asset", "crypto", "--symbol", "BTC-USD", "--dry-run", lines=lines(*now))
-        assert (code, out) == (1, "1 bars are good, 1 refused, 0 of other symbols\n")
+        assert (code, out) == (1, "1 bar good, 1 refused, 0 of other symbols\n")
         assert err.startswith("line 2: future: ")
         assert len(world.pushed) == n
 
