@@ -136,9 +136,10 @@ def _wish(
 
 def _names(text: str, asset_class: AssetClass) -> tuple[str, ...]:
     from features.market.errors import DataError
-    from features.market.symbols import to_rest
+    from features.market.symbols import to_ours, to_rest
 
-    names = dict.fromkeys(name.strip().removeprefix(f"{asset_class}:") for name in text.split(",") if name.strip())
+    said = (name.strip().removeprefix(f"{asset_class}:") for name in text.split(","))
+    names = dict.fromkeys(to_ours(asset_class, name) for name in said if name)
     try:
         for name in names:
             to_rest(asset_class, name)

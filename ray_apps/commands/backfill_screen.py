@@ -94,16 +94,24 @@ class Screen:
             "probes": most.probes,
             "bars": most.bars,
             "seconds": round(most.seconds),
+            "plan": allowed.answer,
             "calls_per_minute": allowed.calls_per_minute,
         }
         if not self._is_json:
-            limit = "no limit" if allowed.calls_per_minute is None else f"{allowed.calls_per_minute} a minute"
             typer.echo(
                 f"{counted(len(names), 'symbol')} from {self.record['from']} to {self.record['to']}: at most "
                 f"{counted(most.bars, 'bar')} in {counted(most.calls, 'call')}, "
-                f"{most.probes:,} of them to see what there is ({limit}), "
+                f"{most.probes:,} of them to see what there is, "
                 f"at most about {timedelta(seconds=round(most.seconds))}"
             )
+            typer.echo(f"plan: {plan(allowed)}")
+
+
+def plan(allowed: Allowed) -> str:
+    """Say what was found of the vendor's plan."""
+    found = "as configured, for the vendor did not say" if allowed.answer == "not answered" else allowed.answer
+    per_minute = allowed.calls_per_minute
+    return f"{found}, {'no limit of calls' if per_minute is None else f'{per_minute} calls a minute'}"
 
 
 def _left_of(running: Backfill) -> Callable[[], str]:
@@ -134,9 +142,9 @@ def state(running: Backfill, left: str) -> str:
 
 def _table(tallies: list[Tally]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("symbol", *COUNTS, "from (UTC)", "to (UTC)", "errors"):
+    for name in ("symbol", *COUNTS, "from (UTC)", "to (UTC)", "remark"):
         table.add_column(
-            name, no_wrap=name != "errors", justify="right" if name in ("new", "revised", "same") else "left"
+            name, no_wrap=name != "remark", justify="right" if name in ("new", "revised", "same") else "left"
         )
     for t in tallies:
         first, last = ("-" if ns is None else wanted.said(ns).removesuffix(" UTC") for ns in (t.first_ns, t.last_ns))
@@ -153,7 +161,7 @@ def remark(t: Tally) -> str:
     if t.todo_ns == 0:
         return "complete before"
     if t.is_over and not t.n_bars:
-        return "no bars"
+        return "nothing new" if t.is_resumed else "no bars"
     return "" if t.is_over else "not finished"
 
 

@@ -77,6 +77,8 @@ def since(asked: Asked, kept: Kept, to_ns: int) -> int:
         raise UsageError(f"--from: expected {said(first)} or later, for {why}, was {said(from_ns)}{mend}")
     if from_ns >= to_ns and asked.from_ns is None:
         raise too_early(from_ns, to_ns, "the oldest the store keeps")
+    if asked.to_ns is not None and from_ns >= asked.to_ns:
+        raise UsageError(f"--from: expected before --to, {said(asked.to_ns)}, was {said(from_ns)}")
     if from_ns >= to_ns:
         raise UsageError(f"--from: expected before {said(to_ns)}, the end of what can be had, was {said(from_ns)}")
     return from_ns
