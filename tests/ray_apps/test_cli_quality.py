@@ -152,7 +152,7 @@ def test_a_crossed_bound_is_a_line_and_exit_1(tapewatch, folder: Path, bounds: l
     [
         (["{}"], 2, "--asset: expected one of stocks, crypto"),
         (["{}", "--asset", "bonds"], 2, "--asset: expected one of stocks, crypto"),
-        (["{}/none", "--asset", "crypto"], 1, "expected a folder of bar files at"),
+        (["{}/none", "--asset", "crypto"], 2, "expected a folder or file of bars at"),
         (["{}/..", "--asset", "crypto"], 1, "expected files NAME.csv.gz, NAME.csv, NAME.parquet in"),
         (["{}", "--asset", "crypto", "--symbols", "NOPE,A-USD"], 2, "expected symbols among the files, was NOPE"),
         (["{}", "--asset", "crypto", "--symbols", ","], 2, "--symbols: expected names"),
