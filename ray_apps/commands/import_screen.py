@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Sequence
 from datetime import timedelta
@@ -111,6 +112,9 @@ class Screen:
                     typer.echo(
                         f"error: {t.place.name}: {counted(more, 'more row')} refused: --json lists them", err=True
                     )
+        pairs = [t.pair for t in bad if t.pair]
+        if len(pairs) > 1 and not self._is_json:
+            typer.echo(f"error: to answer all at once: --symbol {shlex.quote(','.join(pairs))}", err=True)
         n_bad = sum(not t.is_question for t in bad)
         if n_bad:
             said = "mend what is named, then run it again"
@@ -183,12 +187,17 @@ def _record(t: Tally) -> dict[str, Any]:
         "file": t.place.source, "bar_s": t.bar_s or None, "symbols": len(t.symbols), "new": t.new,
         "revised": t.revised, "same": t.same, "repeats": t.n_repeats, "refused": dict(t.refused), "from": first,
         "to": last, "remark": remark(t), "messages": t.messages, "messages_left_out": t.n_refused - len(t.messages),
-        "failure": t.failure,
+        "failure": t.failure, "pair": t.pair or None,
     }  # fmt: skip
 
 
 def _planned(t: Tally, r: Recipe | None) -> dict[str, Any]:
-    record: dict[str, Any] = {"file": t.place.source, "bytes": t.place.n_bytes, "failure": t.failure}
+    record: dict[str, Any] = {
+        "file": t.place.source,
+        "bytes": t.place.n_bytes,
+        "failure": t.failure,
+        "pair": t.pair or None,
+    }
     if r is not None:
         record |= {
             "layout": r.layout.kind, "columns": dict(r.layout.columns), "ignored": list(r.layout.ignored),

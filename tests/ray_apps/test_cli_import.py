@@ -119,6 +119,72 @@ def test_what_is_not_clear_is_asked_and_the_answer_taken(tapewatch: Tapewatch, d
     assert (done["code"], done["bars"], done["files"][0]["from"]) == (0, 60, "2025-04-02 13:20 UTC")
 
 
+def coins(folder: Path) -> list[str]:
+    """Write a file each of three markets, named as the vendor's REST does; give their symbols."""
+    for k, name in enumerate(("BTCUSD", "BTCUSDC", "BTCUSDT")):
+        write_csv(folder / f"{name}.csv", PLAIN_HEADER, plain_rows(walk(k, T0, 60)))
+    return ["BTC-USD", "BTC-USDC", "BTC-USDT"]
+
+
+PAIRS = "BTCUSD=BTC-USD,BTCUSDC=BTC-USDC,BTCUSDT=BTC-USDT"
+
+
+def test_one_symbol_is_not_told_of_several_files(tapewatch: Tapewatch, dsn: str, tmp_path: Path) -> None:
+    names = coins(tmp_path / "bars")
+    asked = (str(tmp_path / "bars"), "--asset", "crypto")
+    for given, question in (
+        ((), "Its name is not spelled BASE-QUOTE: --symbol BTCUSD=BTC-USD"),
+        (("--symbol", "BTC-USD"), "--symbol BTC-USD: expected one file without symbols of its own, was 3: "),
+    ):
+        for how in ((), ("--dry-run",)):
+            code, _, err = tapewatch(*asked, *given, *how)
+            lines = err.splitlines()
+            assert (code, len(lines)) == (2, 4)
+            assert lines[0].startswith(f"error: BTCUSD.csv: which symbol of crypto is it? {question}")
+            assert lines[3] == f"error: to answer all at once: --symbol {PAIRS}"
+    assert query(dsn, "SELECT count(*) FROM bars") == [(0,)]
+    told = record(tapewatch(*asked, "--dry-run", "--json"))
+    assert ",".join(f["pair"] for f in told["files"]) == PAIRS
+    told = record(tapewatch(*asked, "--symbol", PAIRS, "--dry-run", "--json"))
+    assert (told["code"], [f["symbol"] for f in told["files"]]) == (0, names)
+    code, _, err = tapewatch(*asked, "--symbol", PAIRS)
+    assert (code, err) == (0, "")
+    for k, name in enumerate(names):
+        assert_stored(dsn, name, walk(k, T0, 60))
+    assert "imported before" in tapewatch(*asked, "--symbol", PAIRS)[1]
+
+
+def test_a_symbol_told_of_a_file_before_is_not_told_of_the_next(tapewatch: Tapewatch, dsn: str, tmp_path: Path) -> None:
+    folder = tmp_path / "bars"
+    coins(folder)
+    one = record(tapewatch(str(folder / "BTCUSD.csv"), "--asset", "crypto", "--symbol", "BTC-USD", "--json"))
+    assert (one["code"], one["bars"]) == (0, len(walk(0, T0, 60)))
+    (folder / "BTCUSDC.csv").unlink()
+    code, out, err = tapewatch(str(folder), "--asset", "crypto", "--symbol", "BTC-USD")
+    assert code == 2
+    assert "imported before" in out
+    assert err.startswith("error: BTCUSDT.csv: which symbol of crypto is it? --symbol BTC-USD: expected one file")
+    assert query(dsn, "SELECT count(*) FROM bar_revisions") == [(0,)]
+
+
+def test_parts_of_one_symbol_are_told_by_a_pattern(tapewatch: Tapewatch, dsn: str, tmp_path: Path) -> None:
+    early, late = walk(1, T0, 60), walk(2, T0 + DAY_NS, 60)
+    for name, bars in (("a/2025-04", early), ("a/2025-05", late), ("b/2025-04", walk(3, T0, 60))):
+        write_csv(tmp_path / f"{name}.csv", PLAIN_HEADER, plain_rows(bars))
+    flat = write_flat(tmp_path / "all.csv", {"X": walk(4, T0, 60), "Y": walk(5, T0, 60)})
+    asked = (str(tmp_path), "--asset", "stocks", "--json")
+    done = record(tapewatch(*asked, "--symbol", "a/*=AAPL", "--symbol", "b/*.csv=MSFT,all=Y"))
+    assert done["code"] == 0
+    assert query(dsn, "SELECT symbol FROM series ORDER BY symbol") == [("AAPL",), ("MSFT",), ("Y",)]
+    assert len(stored(dsn, "AAPL")) == len(early) + len(late)
+    assert record(tapewatch(str(flat), *asked[1:], "--symbol", "X"))["code"] == 0  # a column says, one is taken
+    for pairs, said in (
+        ("c=AAPL", "--symbol: expected the name of a file before =, one of a/2025-04, a/2025-05, all, ..., was 'c'"),
+        ("2025*=A,a/*=B", "--symbol: expected one symbol for a/2025-04, was A and B"),
+    ):
+        assert record(tapewatch(*asked, "--symbol", pairs)) == {"code": 2, "error": said}
+
+
 def torn_parquet(path: Path) -> None:
     write_flat(path, {"A": walk(1, T0, 300)})
     path.write_bytes(path.read_bytes()[:-50])
@@ -223,19 +289,23 @@ def test_a_wrong_unit_is_contradicted(tapewatch: Tapewatch, tmp_path: Path) -> N
 
 
 MISTAKES = [
-    (("x.csv",), 2, "Missing option '--asset'"),
-    (("--asset", "stocks"), 2, "Missing argument"),
+    (("x.csv",), 2, "expected --asset, was none"),
+    (("--asset", "stocks"), 2, "expected DIR_OR_FILES, was none"),
     (("x.csv", "--asset", "bonds"), 2, "--asset: expected one of stocks, crypto"),
-    (("x.csv", "--asset", "crypto", "--symbol", "BTCUSD"), 2, "--symbol: expected a symbol of crypto, was 'BTCUSD'"),
+    (("x.csv", "--asset", "crypto", "--symbol", "BTCUSD"), 2, "--symbol: expected a symbol of crypto such as BTC-USD"),
+    (("x.csv", "--asset", "crypto", "--symbol", "x=BTCUSD"), 2, "a symbol of crypto such as BTC-USD, was 'BTCUSD'"),
+    (("x.csv", "--asset", "stocks", "--symbol", "A,B"), 2, "--symbol: expected one name, or FILE=NAME for each of"),
+    (("x.csv", "--asset", "stocks", "--symbol", "x=A,x=B"), 2, "--symbol: expected one symbol for x, was A and B"),
     (("x.csv", "--asset", "stocks", "--bar", "1w"), 2, "--bar: expected a length such as 1s"),
     (("x.csv", "--asset", "stocks", "--tz", "Mars/Base"), 2, "--tz: expected a time zone"),
     (("x.csv", "--asset", "stocks", "--columns", "t"), 2, "--columns: expected"),
-    (("x.csv", "--asset", "stocks", "--time-unit", "h"), 2, "--time-unit"),
-    (("nowhere/x.csv", "--asset", "stocks"), 1, "expected a file, a folder or a pattern, was absent: nowhere/x.csv"),
+    (("x.csv", "--asset", "stocks", "--time-unit", "h"), 2, "--time-unit: expected one of ms, us, ns, s, was 'h'"),
+    (("nowhere/x.csv", "--asset", "stocks"), 2, "expected a file, a folder or a pattern, was absent: nowhere/x.csv"),
     (("x.csv", "--asset", "stocks", "--url", "http://a"), 2, "--url: expected - for lines to send, was files"),
     (("-", "x.csv", "--asset", "stocks"), 2, "-: expected no files beside it"),
     (("-", "--asset", "stocks", "--url", "localhost:8000"), 2, "--url: expected an address such as"),
     (("-", "--asset", "stocks", "--tz", "UTC"), 2, "--tz: expected files to read, was -"),
+    (("-", "--asset", "stocks", "--symbol", "x=A"), 2, "--symbol: expected one name for the lines of -"),
     (("-", "--asset", "stocks", "--again"), 2, "--again: expected files to read, was -"),
     (("-", "--asset", "stocks", "--bar", "1d"), 2, "--bar: expected a length of live bars"),
 ]
