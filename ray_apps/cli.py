@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from functools import cache
 from typing import Any
@@ -30,9 +31,11 @@ from ray_apps.commands import (
 )
 from ray_apps.commands.common import echo_json, instant
 from ray_apps.commands.database import database
-from ray_apps.errors import UserError
+from ray_apps.errors import UserError, expectation
 from training import cli as training
 from training.commands.common import World
+
+CHOICE = re.compile(r"is not one of (.+)\.")
 
 app = typer.Typer(
     name="tapewatch",
@@ -82,12 +85,31 @@ def run(args: list[str]) -> int:
     try:
         code = command()(args or ["--help"], prog_name="tapewatch", standalone_mode=False, obj=World(database, instant))
     except typer.TyperException as e:
-        return _fail(e.format_message(), e.exit_code, is_json)
+        return _fail(_mistake(e), e.exit_code, is_json)
     except UserError as e:
         return _fail(str(e), e.exit_code, is_json)
     except (KeyboardInterrupt, typer.Abort):
         return 130
     return code if isinstance(code, int) else 0
+
+
+def _mistake(e: typer.TyperException) -> str:
+    """Say what is wrong with an option or argument as our own checks do; what is no such, as typer does."""
+    if not isinstance(e, typer.BadParameter) or e.param is None:
+        return e.format_message()
+    name = e.param.opts[0] if e.param.param_type_name == "option" else e.param.get_error_hint().strip("'").upper()
+    if not e.message:
+        return f"expected {name}, was none"
+    from pydantic import ValidationError  # typer has brought it by now
+
+    if not isinstance(e.__cause__, ValidationError):
+        return f"{name}: {e.message}"
+    fault = e.__cause__.errors()[0]
+    choice = CHOICE.search(fault["msg"])
+    expected = expectation(fault["type"], fault["msg"])
+    if choice:
+        expected = f"one of {choice[1].replace(chr(39), '')}"
+    return f"{name}: expected {expected}, was {fault['input']!r}"
 
 
 def _fail(message: str, code: int, is_json: bool) -> int:

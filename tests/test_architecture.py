@@ -67,7 +67,7 @@ MAY_IMPORT = {
     "ray_apps": {"ray_apps", "features"},
     "feature_repo": {"feature_repo", "features"},
 }
-TRAINING_DOORS = ("ray_apps.store", "ray_apps.settings", "ray_apps.config", "ray_apps.errors")
+TRAINING_DOORS = ("ray_apps.store", "ray_apps.settings", "ray_apps.config", "ray_apps.errors", "ray_apps.words")
 
 
 @cache

@@ -12,6 +12,15 @@ from features.market.types import AssetClass
 
 MAX_SYMBOL_CHARS = 64  # the longest the vendor has are OCC options, 21 characters with the prefix
 _CURRENCY_CODE_CHARS = 3  # ISO 4217
+EXAMPLES = {
+    AssetClass.STOCKS: "AAPL",
+    AssetClass.CRYPTO: "BTC-USD",
+    AssetClass.FOREX: "EUR/USD",
+    AssetClass.INDICES: "I:SPX",
+    AssetClass.OPTIONS: "O:SPY261218C00650000",
+    AssetClass.FUTURES: "ESZ26",
+}
+"""One of each class in our spelling, for messages."""
 _REST_PREFIX = {
     AssetClass.CRYPTO: "X:",
     AssetClass.FOREX: "C:",
@@ -111,7 +120,8 @@ def _refuse_foreign(asset_class: AssetClass, ours: str) -> None:
     else:
         well_formed = ours.startswith(_REST_PREFIX.get(asset_class, ""))
     if not (well_formed and is_symbol(ours)):
-        raise DataError("bad_symbol", f"expected a {asset_class} symbol, was {ours!r}")
+        expected = f"a symbol of {asset_class} such as {EXAMPLES[asset_class]}"
+        raise DataError("bad_symbol", f"expected {expected}, was {ours!r}")
 
 
 def shard_of(symbol: str, n_shards: int) -> int:

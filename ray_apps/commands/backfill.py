@@ -13,6 +13,7 @@ import typer
 
 from ray_apps.commands.common import ConfigFile, DataDir, Json, echo_json, instant, load
 from ray_apps.errors import UsageError, UserError
+from ray_apps.words import counted
 
 if TYPE_CHECKING:
     from features.market.types import AssetClass
@@ -135,9 +136,10 @@ def _wish(
 
 def _names(text: str, asset_class: AssetClass) -> tuple[str, ...]:
     from features.market.errors import DataError
-    from features.market.symbols import to_rest
+    from features.market.symbols import to_ours, to_rest
 
-    names = dict.fromkeys(name.strip().removeprefix(f"{asset_class}:") for name in text.split(",") if name.strip())
+    said = (name.strip().removeprefix(f"{asset_class}:") for name in text.split(","))
+    names = dict.fromkeys(to_ours(asset_class, name) for name in said if name)
     try:
         for name in names:
             to_rest(asset_class, name)
@@ -198,7 +200,7 @@ async def _order(history: History, wish: Wish, allowed: Allowed, screen: Screen)
     if given_ns >= to_ns:
         raise wanted.too_early(given_ns, to_ns, "as far as the plan goes")
     if asked.from_ns is None:
-        kept = f"the store keeps {min(wish.retention_days, MOST_DAYS):,} days (retention_days)"
+        kept = f"the store keeps {counted(min(wish.retention_days, MOST_DAYS), 'day')} (retention_days)"
         why = "as far as the plan goes" if given_ns > from_ns else kept
         screen.note(f"from {wanted.said(given_ns)}: {why}")
     names = list(wish.symbols) or stored

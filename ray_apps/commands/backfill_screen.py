@@ -13,6 +13,7 @@ from rich.table import Table
 from ray_apps.commands.meter import Meter, print_result, time_left
 from ray_apps.ingest import wanted
 from ray_apps.ingest.estimate import Bounds, calls_left
+from ray_apps.words import counted
 
 if TYPE_CHECKING:
     from features.market.types import AssetClass
@@ -61,15 +62,15 @@ class Screen:
             return
         print_result(_table(tallies[:ROWS_SHOWN]))
         if len(tallies) > ROWS_SHOWN:
-            typer.echo(f"... and {len(tallies) - ROWS_SHOWN:,} more symbols")
+            typer.echo(f"... and {counted(len(tallies) - ROWS_SHOWN, 'more symbol')}")
         rate = running.n_bars / seconds
         typer.echo(
-            f"{len(tallies):,} symbols: {_sum(tallies, 'new'):,} bars new, "
+            f"{counted(len(tallies), 'symbol')}: {counted(_sum(tallies, 'new'), 'bar')} new, "
             f"{_sum(tallies, 'revised'):,} revised, {_sum(tallies, 'same'):,} the same; "
-            f"{n_calls:,} calls in {timedelta(seconds=round(seconds))}, {rate:,.0f} bars/s"
+            f"{counted(n_calls, 'call')} in {timedelta(seconds=round(seconds))}, {rate:,.0f} bars/s"
         )
         if running.order.is_again:
-            typer.echo(f"{_sum(tallies, 'revised'):,} bars had changed at the vendor since they were stored")
+            typer.echo(f"{counted(_sum(tallies, 'revised'), 'bar')} had changed at the vendor since stored")
         self._say_failures(tallies)
 
     def _say_failures(self, tallies: list[Tally]) -> None:
@@ -78,7 +79,7 @@ class Screen:
             typer.echo(f"error: {t.symbol}: {t.failure}", err=True)
         n_open = sum(not t.is_unknown for t in failed)
         if n_open:
-            typer.echo(f"error: {n_open:,} of {len(tallies):,} symbols are not complete: run it again", err=True)
+            typer.echo(f"error: {n_open:,} of {counted(len(tallies), 'symbol')} not complete: run it again", err=True)
 
     def estimate(self, order: Order, allowed: Allowed, most: Estimate) -> None:
         """Print what a run would take at most."""
@@ -93,15 +94,24 @@ class Screen:
             "probes": most.probes,
             "bars": most.bars,
             "seconds": round(most.seconds),
+            "plan": allowed.answer,
             "calls_per_minute": allowed.calls_per_minute,
         }
         if not self._is_json:
-            limit = "no limit" if allowed.calls_per_minute is None else f"{allowed.calls_per_minute} a minute"
             typer.echo(
-                f"{len(names):,} symbols from {self.record['from']} to {self.record['to']}: at most "
-                f"{most.bars:,} bars in {most.calls:,} calls, {most.probes:,} of them to see what there is ({limit}), "
+                f"{counted(len(names), 'symbol')} from {self.record['from']} to {self.record['to']}: at most "
+                f"{counted(most.bars, 'bar')} in {counted(most.calls, 'call')}, "
+                f"{most.probes:,} of them to see what there is, "
                 f"at most about {timedelta(seconds=round(most.seconds))}"
             )
+            typer.echo(f"plan: {plan(allowed)}")
+
+
+def plan(allowed: Allowed) -> str:
+    """Say what was found of the vendor's plan."""
+    found = "as configured, for the vendor did not say" if allowed.answer == "not answered" else allowed.answer
+    per_minute = allowed.calls_per_minute
+    return f"{found}, {'no limit of calls' if per_minute is None else f'{per_minute} calls a minute'}"
 
 
 def _left_of(running: Backfill) -> Callable[[], str]:
@@ -125,15 +135,16 @@ def state(running: Backfill, left: str) -> str:
     seconds = max(time.monotonic() - running.started_s, 1e-3)
     done = sum(t.is_over for t in running.tallies)
     failed = sum(bool(t.failure) for t in running.tallies)
-    text = f"{done:,}/{len(running.tallies):,} symbols  {running.n_bars:,} bars  {running.n_bars / seconds:,.0f}/s"
+    of, bars = counted(len(running.tallies), "symbol"), counted(running.n_bars, "bar")
+    text = f"{done:,}/{of}  {bars}  {running.n_bars / seconds:,.0f}/s"
     return f"{text}  left {left}" + (f"  {failed:,} failed" if failed else "")
 
 
 def _table(tallies: list[Tally]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("symbol", *COUNTS, "from (UTC)", "to (UTC)", "errors"):
+    for name in ("symbol", *COUNTS, "from (UTC)", "to (UTC)", "remark"):
         table.add_column(
-            name, no_wrap=name != "errors", justify="right" if name in ("new", "revised", "same") else "left"
+            name, no_wrap=name != "remark", justify="right" if name in ("new", "revised", "same") else "left"
         )
     for t in tallies:
         first, last = ("-" if ns is None else wanted.said(ns).removesuffix(" UTC") for ns in (t.first_ns, t.last_ns))
@@ -150,7 +161,7 @@ def remark(t: Tally) -> str:
     if t.todo_ns == 0:
         return "complete before"
     if t.is_over and not t.n_bars:
-        return "no bars"
+        return "nothing new" if t.is_resumed else "no bars"
     return "" if t.is_over else "not finished"
 
 

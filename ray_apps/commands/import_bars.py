@@ -13,6 +13,7 @@ import typer
 
 from ray_apps.commands.common import ConfigFile, DataDir, Json, echo_json, load, zone
 from ray_apps.errors import UsageError, UserError
+from ray_apps.words import counted
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -51,7 +52,11 @@ def import_bars(
     ],
     asset: Annotated[str, typer.Option(help="Asset class: stocks, crypto, forex, indices, options or futures.")],
     symbol: Annotated[
-        str | None, typer.Option(help="Symbol of files that do not say; of those that do, the one to take.")
+        list[str] | None,
+        typer.Option(
+            help="Symbol of a file that does not say; of those that do, the one to take. For several files "
+            "FILE=NAME,FILE=NAME: their names without .csv and the like, or patterns."
+        ),
     ] = None,
     bar: Annotated[str | None, typer.Option(help="Length of the bars, such as 1m; by default what they show.")] = None,
     tz: Annotated[str | None, typer.Option("--tz", help="Time zone of times written without one.")] = None,
@@ -90,12 +95,13 @@ def import_bars(
     Example: tapewatch import flatfiles/us_stocks_sip/minute_aggs_v1/2026 --asset stocks
     """
     from ray_apps.imports.layout import told_columns
-    from ray_apps.imports.told import Told
+    from ray_apps.imports.told import Told, told_symbols
 
     settings = load(config, data_dir)
     unit = None if time_unit is None else time_unit.value
-    told = Told(_class(asset), symbol, _length(bar), _zone(tz), unit, told_columns(columns))
-    _check_symbol(told)
+    told = Told(_class(asset), None, _length(bar), _zone(tz), unit, told_columns(columns))
+    if symbol:
+        told = told_symbols(told, symbol)
     if STDIN in files:
         if len(files) > 1:
             raise UsageError(f"{STDIN}: expected no files beside it, was some")
@@ -118,6 +124,7 @@ def _import(settings: Settings, files: list[str], told: Told, again: bool, dry_r
     from ray_apps.store.sieve import MESSAGES_KEPT
 
     places = find(files, settings.s3)
+    told.check([place.label for place in places])
     screen = Screen(told, json)
     if dry_run:
         tallies = asyncio.run(_plan(places, told, screen))
@@ -187,8 +194,8 @@ def _push(told: Told, url: str | None, token: SecretStr | None, json: bool) -> N
             })  # fmt: skip
         else:
             skipped = f", {sent.skipped:,} of other symbols" if told.symbol is not None else ""
-            done = "are good" if url is None else "accepted"
-            typer.echo(f"{sent.accepted:,} bars {done}, {sent.refused:,} refused{skipped}")
+            done = "good" if url is None else "accepted"
+            typer.echo(f"{counted(sent.accepted, 'bar')} {done}, {sent.refused:,} refused{skipped}")
     if failure:
         raise UserError(failure)
     if sent.refused:
@@ -215,6 +222,8 @@ def _check_lines(told: Told, again: bool) -> None:
     from features.market.pushed import LENGTHS_S
 
     given = {"--tz": told.zone, "--time-unit": told.unit, "--columns": told.columns, "--again": again}
+    if told.symbols:
+        raise UsageError(f"--symbol: expected one name for the lines of {STDIN}, was FILE=NAME")
     for option, value in given.items():
         if value:
             raise UsageError(f"{option}: expected files to read, was {STDIN}")
@@ -229,13 +238,6 @@ def _class(text: str) -> AssetClass:
     if text not in list(AssetClass):
         raise UsageError(f"--asset: expected one of {', '.join(AssetClass)}, was {text!r}")
     return AssetClass(text)
-
-
-def _check_symbol(told: Told) -> None:
-    from ray_apps.imports.spelling import ours
-
-    if told.symbol is not None and ours(told.asset_class, told.symbol) != told.symbol:
-        raise UsageError(f"--symbol: expected a symbol of {told.asset_class}, was {told.symbol!r}")
 
 
 def _length(text: str | None) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Sequence
 from datetime import timedelta
@@ -13,6 +14,7 @@ from rich.table import Table
 from ray_apps.commands.meter import Meter, print_result, time_left
 from ray_apps.ingest.wanted import said
 from ray_apps.store.partitions import MOST_DAYS
+from ray_apps.words import counted
 
 if TYPE_CHECKING:
     from ray_apps.imports.importer import Import
@@ -51,15 +53,15 @@ class Screen:
             self._print(tallies)
             new, revised, same = (sum(getattr(t, name) for t in tallies) for name in COUNTS[1:])
             typer.echo(
-                f"{len(tallies):,} files: {new:,} bars new, {revised:,} revised, {same:,} the same; "
+                f"{counted(len(tallies), 'file')}: {counted(new, 'bar')} new, {revised:,} revised, {same:,} the same; "
                 f"in {timedelta(seconds=round(seconds))}, {running.n_bars / seconds:,.0f} bars/s"
             )
         self._say_failures(tallies, [t for t in tallies if is_incomplete(t)])
         oldest = min((t.first_ns for t in tallies if t.first_ns is not None), default=running.floor_ns)
         if oldest < running.floor_ns:
-            days = min(retention_days, MOST_DAYS)
+            days = counted(min(retention_days, MOST_DAYS), "day")
             typer.echo(
-                f"warning: bars before {said(running.floor_ns)} will be dropped: the store keeps {days:,} days "
+                f"warning: bars before {said(running.floor_ns)} will be dropped: the store keeps {days} "
                 "(retention_days, TAPEWATCH_RETENTION_DAYS)",
                 err=True,
             )
@@ -87,7 +89,7 @@ class Screen:
                 )
             print_result(table)
             if len(tallies) > ROWS_SHOWN:
-                typer.echo(f"... and {len(tallies) - ROWS_SHOWN:,} more files")
+                typer.echo(f"... and {counted(len(tallies) - ROWS_SHOWN, 'more file')}")
         self._say_failures(tallies, [t for t in tallies if t.failure])
 
     def _print(self, tallies: Sequence[Tally]) -> None:
@@ -97,7 +99,7 @@ class Screen:
             table.add_row(t.place.name, length(t.bar_s), *counts, _short(t.first_ns), _short(t.last_ns), remark(t))
         print_result(table)
         if len(tallies) > ROWS_SHOWN:
-            typer.echo(f"... and {len(tallies) - ROWS_SHOWN:,} more files")
+            typer.echo(f"... and {counted(len(tallies) - ROWS_SHOWN, 'more file')}")
 
     def _say_failures(self, tallies: Sequence[Tally], bad: Sequence[Tally]) -> None:
         """List what did not come in, with its file and line."""
@@ -107,11 +109,16 @@ class Screen:
                     typer.echo(f"error: {message}", err=True)
                 more = t.n_refused - len(t.messages)
                 if more > 0:
-                    typer.echo(f"error: {t.place.name}: {more:,} more rows were refused: --json lists them", err=True)
+                    typer.echo(
+                        f"error: {t.place.name}: {counted(more, 'more row')} refused: --json lists them", err=True
+                    )
+        pairs = [t.pair for t in bad if t.pair]
+        if len(pairs) > 1 and not self._is_json:
+            typer.echo(f"error: to answer all at once: --symbol {shlex.quote(','.join(pairs))}", err=True)
         n_bad = sum(not t.is_question for t in bad)
         if n_bad:
             said = "mend what is named, then run it again"
-            typer.echo(f"error: {n_bad:,} of {len(tallies):,} files are not complete: {said}", err=True)
+            typer.echo(f"error: {n_bad:,} of {counted(len(tallies), 'file')} not complete: {said}", err=True)
 
 
 def is_incomplete(t: Tally) -> bool:
@@ -124,7 +131,8 @@ def state(running: Import) -> str:
     seconds = max(time.monotonic() - running.started_s, 1e-3)
     done = sum(t.is_over for t in running.tallies)
     failed = sum(bool(t.failure) for t in running.tallies)
-    text = f"{done:,}/{len(running.tallies):,} files  {running.n_bars:,} bars  {running.n_bars / seconds:,.0f}/s"
+    of, bars = counted(len(running.tallies), "file"), counted(running.n_bars, "bar")
+    text = f"{done:,}/{of}  {bars}  {running.n_bars / seconds:,.0f}/s"
     return f"{text}  left {time_left(running.started_s, running.share)}" + (f"  {failed:,} failed" if failed else "")
 
 
@@ -136,7 +144,7 @@ def remark(t: Tally) -> str:
         return "imported before (--again reads it anew)"
     notes = [f"{n:,} {reason}" for reason, n in t.refused.most_common()]
     if t.n_repeats:
-        notes.append(f"{t.n_repeats:,} repeats")
+        notes.append(counted(t.n_repeats, "repeat"))
     if t.is_open:
         notes.append("last line without an end: is it whole?")
     if not t.is_over:
@@ -179,12 +187,17 @@ def _record(t: Tally) -> dict[str, Any]:
         "file": t.place.source, "bar_s": t.bar_s or None, "symbols": len(t.symbols), "new": t.new,
         "revised": t.revised, "same": t.same, "repeats": t.n_repeats, "refused": dict(t.refused), "from": first,
         "to": last, "remark": remark(t), "messages": t.messages, "messages_left_out": t.n_refused - len(t.messages),
-        "failure": t.failure,
+        "failure": t.failure, "pair": t.pair or None,
     }  # fmt: skip
 
 
 def _planned(t: Tally, r: Recipe | None) -> dict[str, Any]:
-    record: dict[str, Any] = {"file": t.place.source, "bytes": t.place.n_bytes, "failure": t.failure}
+    record: dict[str, Any] = {
+        "file": t.place.source,
+        "bytes": t.place.n_bytes,
+        "failure": t.failure,
+        "pair": t.pair or None,
+    }
     if r is not None:
         record |= {
             "layout": r.layout.kind, "columns": dict(r.layout.columns), "ignored": list(r.layout.ignored),

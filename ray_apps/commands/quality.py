@@ -15,6 +15,7 @@ import typer
 
 from ray_apps.commands.common import ConfigFile, DataDir, Json, echo_json, instant, zone
 from ray_apps.errors import UsageError
+from ray_apps.words import counted
 
 if TYPE_CHECKING:
     from features.market.quality.summary import Quality
@@ -153,10 +154,9 @@ def _judge(
         filed = judge_files(paths, wish, seen)
         notes = [f"warning: {line}" for line in (*filed.unreadable, *filed.messages)]
         hidden = len(notes) - UNREADABLE_SHOWN
-        notes[UNREADABLE_SHOWN:] = [f"warning: and {hidden:,} more lines of that kind"] if hidden > 0 else []
+        notes[UNREADABLE_SHOWN:] = [f"warning: and {counted(hidden, 'more line')} of that kind"] if hidden > 0 else []
         if filed.left_out:
-            files = "1 file" if filed.left_out == 1 else f"{filed.left_out:,} files"
-            notes.append(f"note: {files} left out: bars of another length")
+            notes.append(f"note: {counted(filed.left_out, 'file')} left out: bars of another length")
         return filed.quality, filed.unreadable, filed.messages, notes
     from ray_apps.commands.common import load
     from ray_apps.commands.database import database

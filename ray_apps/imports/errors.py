@@ -9,4 +9,14 @@ class PlaceError(UserError):
 
 
 class QuestionError(FileError):
-    """A file that can be read in more than one way: the message names the option that says which."""
+    """A file that can be read in more than one way: the message names the option that says which.
+
+    Attributes
+    ----------
+    pair
+        FILE=NAME as `--symbol` takes it, where that is the question and the file's name has the answer.
+    """
+
+    def __init__(self, message: str, pair: str = "") -> None:
+        super().__init__(message)
+        self.pair = pair

@@ -12,7 +12,7 @@ from features.market.types import NS_PER_MS, NS_PER_S
 from ray_apps.imports.errors import QuestionError
 from ray_apps.imports.place import Place
 from ray_apps.imports.reading import Part, Tally, parts
-from ray_apps.imports.recipe import Recipe, understand, with_lengths
+from ray_apps.imports.recipe import Recipe, is_nameless, understand, which_of, with_lengths
 from ray_apps.imports.sift import Limits
 from ray_apps.imports.told import Told
 from ray_apps.ingest.allowed import SETTLED_NS
@@ -25,6 +25,7 @@ from ray_apps.store.history import HistoryWriter
 from ray_apps.store.imports import Imported
 from ray_apps.store.partitions import DAY_NS, MOST_DAYS, days_of, first_kept_day
 from ray_apps.store.sieve import MESSAGES_KEPT
+from ray_apps.words import counted
 
 T = TypeVar("T")
 
@@ -99,9 +100,8 @@ class Import:
         """
         try:
             limits = await self._patiently(self._look)
-            todo = [t for t in self.tallies if not t.is_over]
-            self.recipes = await understand_all(todo, self._order.told, limits)
-            for tally in todo:
+            self.recipes = await understand_all(self.tallies, self._order.told, limits)
+            for tally in self.tallies:
                 if tally.place.source in self.recipes:
                     await self._bring(self.recipes[tally.place.source], limits, tally)
             await self._patiently(self._look_back)
@@ -117,7 +117,7 @@ class Import:
             known = await imports.known(conn, self._class, [t.place.source for t in self.tallies])
         for tally in self.tallies:
             place = tally.place
-            if not self._order.is_again and (place.source, self._order.told.reading, place.mark) in known:
+            if not self._order.is_again and (place.source, self._reading(place), place.mark) in known:
                 tally.is_known = tally.is_over = True
         return limits_of(newest_ns, self._order.retention_days)
 
@@ -129,7 +129,7 @@ class Import:
 
     async def _bring(self, recipe: Recipe, limits: Limits, tally: Tally) -> None:
         """Read the next part while the last one is stored."""
-        found = parts(recipe, self._order.told, limits, tally)
+        found = parts(recipe, self._order.told.of(recipe.place.label), limits, tally)
         ahead = asyncio.create_task(asyncio.to_thread(next, found, None))
         try:
             while (part := await ahead) is not None:
@@ -170,13 +170,17 @@ class Import:
         if tally.n_refused or tally.first_ns is None or tally.last_ns is None:
             return
         place = tally.place
-        file = Imported(place.source, self._order.told.reading, place.mark, tally.n_bars, tally.first_ns, tally.last_ns)
+        reading = self._reading(place)
+        file = Imported(place.source, reading, place.mark, tally.n_bars, tally.first_ns, tally.last_ns)
 
         async def note() -> None:
             async with self._pool.connection() as conn:
                 await imports.remember(conn, self._class, file)
 
         await self._patiently(note)
+
+    def _reading(self, place: Place) -> str:
+        return self._order.told.of(place.label).reading
 
     async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
         return await patiently(work, self._patience_s, self._rng)
@@ -190,28 +194,48 @@ def limits_of(newest_ns: int | None, retention_days: int) -> Limits:
     days = min(retention_days, MOST_DAYS)
     floor_ms = first_kept_day(newest_ns, days) * DAY_NS / NS_PER_MS
     mend = "raise retention_days" if retention_days < MOST_DAYS else "it cannot hold more"
-    return Limits(now_ms, floor_ms, f"for the store keeps the {days:,} days before its newest bar ({mend})")
+    return Limits(now_ms, floor_ms, f"for the store keeps the {counted(days, 'day')} before its newest bar ({mend})")
 
 
 async def understand_all(tallies: Sequence[Tally], told: Told, limits: Limits) -> dict[str, Recipe]:
-    """Give the recipes of files by their sources; what cannot be read says so in its tally."""
+    """Give the recipes of files by their sources; what cannot be read says so in its tally.
+
+    Those that are over are not read, but one symbol told of all is not theirs and another's.
+    """
+    todo = [t for t in tallies if not t.is_over]
     turns = asyncio.Semaphore(AT_ONCE)
 
     async def one(place: Place) -> Recipe | FileError:
         async with turns:
             try:
-                return await asyncio.to_thread(understand, place, told, limits)
+                return await asyncio.to_thread(understand, place, told.of(place.label), limits)
             except FileError as e:
                 return e
 
-    found = await asyncio.gather(*(one(t.place) for t in tallies))
+    found = await asyncio.gather(*(one(t.place) for t in todo))
+    if told.symbol is not None:
+        found = await asyncio.to_thread(_kept_apart, tallies, found, told)
     good = iter(with_lengths([r for r in found if isinstance(r, Recipe)], told))
     recipes: dict[str, Recipe] = {}
-    for tally, first in zip(tallies, found, strict=True):
+    for tally, first in zip(todo, found, strict=True):
         made = next(good) if isinstance(first, Recipe) else first
         if isinstance(made, Recipe):
             recipes[tally.place.source], tally.bar_s = made, made.bar_s
         else:
             tally.failure, tally.is_over = str(made), True
-            tally.is_question = isinstance(made, QuestionError)
+            if isinstance(made, QuestionError):
+                tally.is_question, tally.pair = True, made.pair
     return recipes
+
+
+def _kept_apart(tallies: Sequence[Tally], found: Sequence[Recipe | FileError], told: Told) -> list[Recipe | FileError]:
+    """Ask whose bars the files have where one symbol would name several, those imported before among them."""
+    understood = {r.place.source for r in found if isinstance(r, Recipe)}
+    named = [r for r in found if isinstance(r, Recipe) and r.symbol is not None]
+    if not named:
+        return list(found)
+    others = [t.place for t in tallies if t.place.source not in understood]
+    n = len(named) + sum(is_nameless(place, told) for place in others)
+    if n == 1:
+        return list(found)
+    return [which_of(r.place, told, n) if isinstance(r, Recipe) and r.symbol is not None else r for r in found]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from ray_apps.errors import UsageError
 from ray_apps.imports.errors import PlaceError
 from ray_apps.store.files import SUFFIXES, FileError
 from ray_apps.store.sieve import one_line
@@ -47,8 +48,12 @@ class Place:
     @property
     def stem(self) -> str:
         """Give the last part of its name, without what says its format."""
-        last = self.source.rpartition("/")[2]
-        return next((last.removesuffix(s) for s in SUFFIXES if last.endswith(s)), last)
+        return _without_suffix(self.source.rpartition("/")[2])
+
+    @property
+    def label(self) -> str:
+        """Give its name for messages, without what says its format."""
+        return _without_suffix(self.name)
 
 
 def find(wanted: Sequence[str], s3: "S3Config") -> list[Place]:
@@ -56,8 +61,10 @@ def find(wanted: Sequence[str], s3: "S3Config") -> list[Place]:
 
     Raises
     ------
+    UsageError
+        When an argument is the path of nothing.
     PlaceError
-        When an argument names none.
+        When an argument names no file of bars.
     """
     found: dict[str, Place] = {}
     for one in wanted:
@@ -84,6 +91,10 @@ def is_bar_file(source: str) -> bool:
     return last.endswith(SUFFIXES) and not last.startswith(".") and last not in SUFFIXES
 
 
+def _without_suffix(name: str) -> str:
+    return next((name.removesuffix(s) for s in SUFFIXES if name.endswith(s)), name)
+
+
 def _local(one: str) -> list[Place]:
     path = Path(one).expanduser()
     if path.is_dir():
@@ -94,7 +105,7 @@ def _local(one: str) -> list[Place]:
             raise PlaceError(f"expected a file NAME{', NAME'.join(SUFFIXES)}, was {one}")
         return [_place(path, path.name)]
     if not glob.has_magic(one):
-        raise PlaceError(f"expected a file, a folder or a pattern, was absent: {one}")
+        raise UsageError(f"expected a file, a folder or a pattern, was absent: {one}")
     matched = sorted(glob.glob(path.as_posix(), recursive=True))
     return [p for m in matched for p in (_local(m) if Path(m).is_dir() or is_bar_file(m) else [])]
 

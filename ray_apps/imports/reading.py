@@ -46,6 +46,8 @@ class Tally:
         Whether its last line has no end, and may be half a line that looks like a whole one.
     failure
         Why it is not complete; "" where it is, or may still be.
+    pair
+        FILE=NAME, where the question is whose bars it has and its name has the answer.
     """
 
     place: Place
@@ -64,6 +66,7 @@ class Tally:
     is_open: bool = False
     failure: str = ""
     is_question: bool = False
+    pair: str = ""
     is_known: bool = False
     is_over: bool = False
 

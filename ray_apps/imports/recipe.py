@@ -1,20 +1,23 @@
 """Understand files from their first rows: columns, clock, symbol, length of the bars."""
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
+from features.market.symbols import EXAMPLES
+from features.market.types import AssetClass
 from ray_apps.imports.errors import QuestionError
 from ray_apps.imports.layout import Layout, layout_of
 from ray_apps.imports.lengths import FEW_STEPS, SURE_STEPS, Length, length_of
 from ray_apps.imports.pieces import Piece, heading_of, pieces
 from ray_apps.imports.place import Place
 from ray_apps.imports.sift import Bars, Limits, Sift
-from ray_apps.imports.spelling import named_after
+from ray_apps.imports.spelling import likely_pair, named_after
 from ray_apps.imports.times import Clock, clock_of
-from ray_apps.imports.told import Told
+from ray_apps.imports.told import Told, pair_of
 from ray_apps.store.files import FileError
 
 SAMPLE_PART = 4
@@ -59,9 +62,7 @@ def understand(place: Place, told: Told, limits: Limits) -> Recipe:
     FileError
         When it cannot be read at all.
     """
-    heading = heading_of(place)
-    layout = layout_of(place.name, heading.names, told.columns, told.asset_class)
-    layout = replace(layout, separator=heading.separator)
+    layout = _layout(place, told)
     symbol = _symbol(place, layout, told)
     piece = next(pieces(place, layout, SAMPLE_PART), None)
     if piece is None:
@@ -74,6 +75,24 @@ def understand(place: Place, told: Told, limits: Limits) -> Recipe:
     _refuse_mixed(place, layout, length)
     first_ns = int(bars.columns().ts.min())
     return Recipe(place, layout, clock, symbol, length, told.bar_s or 0, first_ns, len(bars.names))
+
+
+def is_nameless(place: Place, told: Told) -> bool:
+    """Say whether a file has no column of symbols; False for one that cannot be read."""
+    try:
+        return "symbol" not in _layout(place, told).columns
+    except FileError:
+        return False
+
+
+def which_of(place: Place, told: Told, n: int) -> QuestionError:
+    """Ask whose bars a file has where one symbol is told of `n` files that name none."""
+    pair, said = _answer(place, told.asset_class)
+    return QuestionError(
+        f"{place.name}: which symbol of {told.asset_class} is it? --symbol {told.symbol}: expected one file without "
+        f"symbols of its own, was {n:,}: --symbol {said}, or --symbol '*={told.symbol}' where it is that of all",
+        pair,
+    )
 
 
 def with_lengths(recipes: Sequence[Recipe], told: Told) -> list[Recipe | FileError]:
@@ -112,10 +131,26 @@ def _symbol(place: Place, layout: Layout, told: Told) -> str | None:
         return None
     found = told.symbol or named_after(told.asset_class, place.stem)
     if found is None:
-        raise QuestionError(
-            f"{place.name}: which symbol of {told.asset_class} is it? Neither a column nor the name says: --symbol NAME"
-        )
+        pair, said = _answer(place, told.asset_class)
+        spelled = f"as {EXAMPLES[told.asset_class]} would"
+        why = "Its name is not spelled BASE-QUOTE" if pair else f"Neither a column nor the name says, {spelled}"
+        raise QuestionError(f"{place.name}: which symbol of {told.asset_class} is it? {why}: --symbol {said}", pair)
     return found
+
+
+def _answer(place: Place, asset_class: AssetClass) -> tuple[str, str]:
+    """Give FILE=NAME as the file's name has it, or nothing, and how to write it in a shell."""
+    found = named_after(asset_class, place.stem)
+    if found is None and asset_class is AssetClass.CRYPTO:
+        found = likely_pair(place.stem)
+    pair = pair_of(place.label, found) if found else ""
+    return pair, shlex.quote(pair or pair_of(place.label, "NAME"))
+
+
+def _layout(place: Place, told: Told) -> Layout:
+    heading = heading_of(place)
+    layout = layout_of(place.name, heading.names, told.columns, told.asset_class)
+    return replace(layout, separator=heading.separator)
 
 
 def _clock(place: Place, layout: Layout, piece: Piece, told: Told) -> Clock:

@@ -150,7 +150,7 @@ def _count(rows: Rows, bad: Bool, reason: str, expected: str, column: pa.Array) 
     if not bad.any():
         return
     rows.refused[reason] += int(bad.sum())
-    at = np.flatnonzero(bad)[: rows.room].tolist()
+    at = rows.first(bad)
     for i, text in zip(at, texts_of(column, at), strict=True):
         rows.say(int(rows.line[i]), expected, text)
 

@@ -8,6 +8,9 @@ from features.market.types import AssetClass
 
 _PREFIX = {AssetClass.CRYPTO: "X:", AssetClass.FOREX: "C:"}
 _PAIR_CHARS = 6
+_DOLLARS = ("USD", "USDT", "USDC", "BUSD", "TUSD", "FDUSD")
+_QUOTES = (*_DOLLARS, "EUR", "GBP", "JPY", "AUD", "CAD", "CHF", "BTC", "ETH", "BNB")
+"""What coins are usually priced in."""
 _NAMED = re.compile(r"(?:[IO]:)?[A-Z][A-Z0-9]*(?:[.\-/][A-Z0-9]+)*(?:p[A-Z]*|w|r|u)?")
 """A file's name that is surely a symbol: capitals, with the vendor's small letters of preferred shares and rights."""
 
@@ -44,3 +47,15 @@ def named_after(asset_class: AssetClass, stem: str) -> str | None:
         found = ours(asset_class, stem)
         return found if found and stem.upper() == stem and not stem.replace("-", "").isdigit() else None
     return ours(asset_class, stem) if _NAMED.fullmatch(stem) else None
+
+
+def likely_pair(stem: str) -> str | None:
+    """Give the crypto pair a file's name is read as at a guess; None where it ends in no quote, or in several.
+
+    >>> likely_pair("BTCUSD"), likely_pair("btc_usdt"), likely_pair("BTCBUSD"), likely_pair("prices")
+    ('BTC-USD', 'BTC-USDT', None, None)
+    """
+    name = stem.upper()
+    halves = [(name.removesuffix(quote).rstrip("-_."), quote) for quote in _QUOTES if name.endswith(quote)]
+    pairs = [f"{base}-{quote}" for base, quote in halves if base.isalnum()]
+    return pairs[0] if len(pairs) == 1 else None

@@ -61,10 +61,21 @@ async def ask(calls: Calls, now_ns: int) -> Allowed:
     ------
     KeyRefusedError, NotInPlanError
         When nothing may be asked at all.
+    VendorAwayError
+        When neither call is answered.
     """
     asset_class, configured = calls.plan.asset_class, calls.plan.entitlement
-    now_ns = await _now(calls) or now_ns
-    answer = await _newest(calls, now_ns // NS_PER_MS)
+    is_away = False
+    try:
+        now_ns = await _now(calls) or now_ns
+    except VendorAwayError:
+        is_away = True
+    answer: verdict.Answer = "not answered"
+    try:
+        answer = await _newest(calls, now_ns // NS_PER_MS)
+    except VendorAwayError:
+        if is_away:
+            raise
     is_end_of_day = answer == "end of day" or (answer == "not answered" and configured.delay_s is None)
     calls_per_minute = MAX_CALLS_BASIC if is_end_of_day else None
     calls.rate.calls_per_minute = calls_per_minute
@@ -113,7 +124,7 @@ async def _now(calls: Calls) -> int:
 
     try:
         return await calls.ask(Question(call, verdict.server_time_ms), AssetClass.STOCKS) * NS_PER_MS
-    except KeyRefusedError:
+    except (KeyRefusedError, VendorAwayError):
         raise
     except HistoryError:
         return 0
@@ -126,8 +137,6 @@ async def _newest(calls: Calls, now_ms: int) -> verdict.Answer:
         return verdict.judge(200, await calls.ask(asked))
     except OutsidePlanError:
         return "end of day"
-    except VendorAwayError:
-        return "not answered"
 
 
 def _one(asset_class: AssetClass, timespan: str, from_ms: int, to_ms: int) -> Callable[[RESTClient], Reply]:

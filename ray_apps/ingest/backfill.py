@@ -41,6 +41,8 @@ class Tally:
         Starts of the oldest and newest bar that came, None before the first.
     todo_ns, done_ns
         Time that was missing, and how much of it has been answered for; None until that is known.
+    is_resumed
+        Whether part of its span was brought before.
     failure
         Why it is not complete; "" where it is, or may still be.
     is_unknown
@@ -56,6 +58,7 @@ class Tally:
     last_ns: int | None = None
     todo_ns: int | None = None
     done_ns: int = 0
+    is_resumed: bool = False
     failure: str = ""
     is_unknown: bool = False
     is_over: bool = False
@@ -173,6 +176,7 @@ class Backfill:
     async def _bring(self, tally: Tally) -> None:
         missing = await self._patiently(partial(self._missing, tally.symbol))
         tally.todo_ns = sum(s.to_ns - s.from_ns for s in missing)
+        tally.is_resumed = tally.todo_ns < self.order.span.to_ns - self.order.span.from_ns
         try:
             for span in missing:
                 await self._span(tally, span)

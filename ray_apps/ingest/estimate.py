@@ -64,7 +64,8 @@ class Estimate:
     bars, calls
         In all.
     probes
-        Calls among them that see what there is to ask for: what the plan gives, the names of all symbols.
+        Calls among them that see what there is to ask for: what the plan gives, the names of all symbols; each
+        counts once, however often it was made.
     seconds
         By the plan's rate and the store's.
     """
@@ -83,7 +84,7 @@ async def estimate(history: History, order: Order, allowed: Allowed) -> Estimate
     StoreUnavailableError
         When the database is away.
     """
-    asset_class, probes, bars = history.plan.asset_class, history.calls.n_calls, 0
+    asset_class, probes, bars = history.plan.asset_class, history.calls.n_calls - history.calls.n_again, 0
     bounds, calls = Bounds(asset_class, order.bar_s, order.span), probes
     with unavailable("answer"):
         conn = await connect(history.plan.dsn, "backfill")

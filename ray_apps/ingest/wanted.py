@@ -7,6 +7,7 @@ from features.market.types import NS_PER_S, AssetClass
 from ray_apps.errors import UsageError
 from ray_apps.ingest.allowed import DAY_NS, Allowed, day_start
 from ray_apps.store.partitions import MOST_DAYS, first_kept_day
+from ray_apps.words import counted
 
 _DAY_S = 86_400
 
@@ -69,13 +70,15 @@ def since(asked: Asked, kept: Kept, to_ns: int) -> int:
     first = first_kept_day(newest, min(kept.days, MOST_DAYS)) * DAY_NS
     from_ns = first if asked.from_ns is None else asked.from_ns
     if from_ns < first:
-        why = f"older bars are dropped after {kept.days} days"
+        why = f"older bars are dropped after {counted(kept.days, 'day')}"
         mend = ": raise retention_days (TAPEWATCH_RETENTION_DAYS) to keep them"
         if kept.days > MOST_DAYS:
             why, mend = f"the store holds {MOST_DAYS} days", ""
         raise UsageError(f"--from: expected {said(first)} or later, for {why}, was {said(from_ns)}{mend}")
     if from_ns >= to_ns and asked.from_ns is None:
         raise too_early(from_ns, to_ns, "the oldest the store keeps")
+    if asked.to_ns is not None and from_ns >= asked.to_ns:
+        raise UsageError(f"--from: expected before --to, {said(asked.to_ns)}, was {said(from_ns)}")
     if from_ns >= to_ns:
         raise UsageError(f"--from: expected before {said(to_ns)}, the end of what can be had, was {said(from_ns)}")
     return from_ns

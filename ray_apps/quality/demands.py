@@ -9,6 +9,7 @@ from features.market.quality.findings import Flaw
 from features.market.quality.summary import Quality
 from features.market.types import F64, Bool
 from ray_apps.quality.told import percent
+from ray_apps.words import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,31 +75,31 @@ def _worst(quality: Quality, shares: F64, is_beyond: Bool, sign: int, expected: 
         return None
     worst = int(np.argmin(sign * shares))
     more = int(is_beyond.sum()) - 1
-    others = f" and {more:,} more {'symbol' if more == 1 else 'symbols'} beyond it" if more else ""
+    others = f" and {counted(more, 'more symbol')} beyond it" if more else ""
     return f"{expected}, was {percent(float(shares[worst]))} of {quality.series[worst].symbol}{others}"
 
 
-def _count(word: str, *flaws: Flaw) -> Callable[[Quality, float], str | None]:
+def _count(one: str, many: str, *flaws: Flaw) -> Callable[[Quality, float], str | None]:
     def check(quality: Quality, bound: float) -> str | None:
         n = sum(quality.n_flaws[flaw] for flaw in flaws)
-        return f"at most {bound:,} {word}, was {n:,}" if n > bound else None
+        return f"at most {counted(int(bound), one, many)}, was {n:,}" if n > bound else None
 
     return check
 
 
 def _bad_rows(quality: Quality, bound: float) -> str | None:
     n = bad_rows(quality)
-    return f"at most {bound:,} bad rows, was {n:,}" if n > bound else None
+    return f"at most {counted(int(bound), 'bad row')}, was {n:,}" if n > bound else None
 
 
 _CHECKS: dict[str, Callable[[Quality, float], str | None]] = {
     "max_missing": _missing,
     "min_coverage": _coverage,
-    "max_gaps": _count("gaps and outages", Flaw.GAP, Flaw.OUTAGE),
-    "max_stale": _count("stale runs", Flaw.STALE),
-    "max_outliers": _count("outliers", Flaw.PRICE_OUTLIER, Flaw.VOLUME_OUTLIER),
+    "max_gaps": _count("gap or outage", "gaps and outages", Flaw.GAP, Flaw.OUTAGE),
+    "max_stale": _count("stale run", "stale runs", Flaw.STALE),
+    "max_outliers": _count("outlier", "outliers", Flaw.PRICE_OUTLIER, Flaw.VOLUME_OUTLIER),
     "max_bad_rows": _bad_rows,
-    "max_slips": _count("slips of the clock", Flaw.SLIP),
-    "max_splits": _count("splits not applied", Flaw.SPLIT),
-    "max_findings": _count("findings", *Flaw),
+    "max_slips": _count("slip of the clock", "slips of the clock", Flaw.SLIP),
+    "max_splits": _count("split not applied", "splits not applied", Flaw.SPLIT),
+    "max_findings": _count("finding", "findings", *Flaw),
 }

@@ -13,7 +13,7 @@ from features.market.quality.days import trading_days
 from features.market.quality.series import Frame, judge_series
 from features.market.quality.summary import Quality, Survey
 from features.market.types import NS_PER_S, AssetClass
-from ray_apps.errors import UserError
+from ray_apps.errors import UsageError, UserError
 from ray_apps.quality.wish import MOST_WINDOWS, Wish, framed, n_windows, said, sessions_of
 from ray_apps.store.files import FileError, SeriesFile, list_files, read_bars, symbol_of
 
@@ -45,8 +45,10 @@ def judge_files(paths: Sequence[Path], wish: Wish, seen: Callable[[int, int], No
 
     Raises
     ------
+    UsageError
+        When a path is that of nothing.
     UserError
-        When there are none, or none holds bars of the wish.
+        When there are no files, or none holds bars of the wish.
     """
     try:
         files = _files(paths)
@@ -118,7 +120,9 @@ def _files(paths: Sequence[Path]) -> list[Path]:
     """Give the files of folders and the files named, one a symbol."""
     found: dict[str, Path] = {}
     for path in paths:
-        for file in list_files(path) if path.is_dir() or not path.exists() else [path]:
+        if not path.exists():
+            raise UsageError(f"expected a folder or file of bars at {path}, was absent")
+        for file in list_files(path) if path.is_dir() else [path]:
             other = found.setdefault(symbol_of(file), file)
             if other != file:
                 raise UserError(f"expected one file a symbol, was {other} and {file}")

@@ -12,6 +12,7 @@ from ray_apps.quality.demands import bad_rows
 from ray_apps.quality.record import zone
 from ray_apps.quality.told import NAMES, ORDER, amount, instant, move, percent, reasons, sample, span, two_digits, what
 from ray_apps.quality.wish import length, said
+from ray_apps.words import counted
 
 MOST_SYMBOLS = 500
 MOST_FINDINGS = 300
@@ -37,10 +38,10 @@ def page(quality: Quality, unreadable: Sequence[str], crossed: Sequence[str], me
 
 def _head(quality: Quality, title: str) -> str:
     n_bars = sum(s.n_bars for s in quality.series)
-    names = "1 symbol" if len(quality.series) == 1 else f"{len(quality.series):,} symbols"
     lead = (
-        f"{n_bars:,} bars of {length(quality.bar_s)}, {names}, {said(quality.from_ns)} to {said(quality.to_ns)}, "
-        f"{len(quality.day):,} trading days"
+        f"{counted(n_bars, 'bar')} of {length(quality.bar_s)}, {counted(len(quality.series), 'symbol')}, "
+        f"{said(quality.from_ns)} to {said(quality.to_ns)}, "
+        f"{counted(len(quality.day), 'trading day')}"
     )
     return f'<h1>{escape(title)}</h1><p class="lead">{escape(lead)}</p>'
 
@@ -206,15 +207,15 @@ def _pair(sections: Sequence[str]) -> str:
 
 
 def _symbols(quality: Quality) -> str:
-    counted = [f for f in ORDER if f not in (Flaw.LENGTH, Flaw.OUTAGE, Flaw.LITTLE_DATA)]
-    heads = ("symbol", "bars", "days", "prints", "covered", "missing", *(NAMES[f] for f in counted), "bad rows",
+    kinds = [f for f in ORDER if f not in (Flaw.LENGTH, Flaw.OUTAGE, Flaw.LITTLE_DATA)]
+    heads = ("symbol", "bars", "days", "prints", "covered", "missing", *(NAMES[f] for f in kinds), "bad rows",
              "move a day", "a year", "at night")  # fmt: skip
     covered = quality.covered
     order = sorted(range(len(quality.series)), key=lambda k: float(covered[k]))[:MOST_SYMBOLS]
     rows = []
     for k in order:
         s = quality.series[k]
-        counts = [*(s.n_flaws[f] for f in counted), s.refused.total()]
+        counts = [*(s.n_flaws[f] for f in kinds), s.refused.total()]
         n_days = int((s.coverage.n_bars > 0).sum())
         shares = percent(s.coverage.usual_share), percent(float(covered[k])), percent(s.coverage.missing_share, 2)
         cells = [

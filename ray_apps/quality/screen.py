@@ -16,6 +16,7 @@ from ray_apps.quality.demands import bad_rows
 from ray_apps.quality.record import zone
 from ray_apps.quality.told import NAMES, amount, instant, move, percent, reasons, sample, span, two_digits, what
 from ray_apps.quality.wish import length, said
+from ray_apps.words import counted
 
 SYMBOLS_SHOWN = 40
 WIDE = 100
@@ -37,10 +38,10 @@ COUNTED = {
 def show(quality: Quality, console: Console) -> None:
     """Print the figures of each symbol, the largest findings, and what the fields hold."""
     n_bars = sum(s.n_bars for s in quality.series)
-    names = "1 symbol" if len(quality.series) == 1 else f"{len(quality.series):,} symbols"
     console.print(
-        f"{quality.asset_class} {length(quality.bar_s)}: {n_bars:,} bars of {names}, "
-        f"{len(quality.day):,} trading days, {said(quality.from_ns).removesuffix(' UTC')} to {said(quality.to_ns)}\n"
+        f"{quality.asset_class} {length(quality.bar_s)}: {counted(n_bars, 'bar')} of "
+        f"{counted(len(quality.series), 'symbol')}, {counted(len(quality.day), 'trading day')}, "
+        f"{said(quality.from_ns).removesuffix(' UTC')} to {said(quality.to_ns)}\n"
     )
     _symbols(quality, console)
     _findings(quality, console)
@@ -51,11 +52,11 @@ def show(quality: Quality, console: Console) -> None:
 
 def _symbols(quality: Quality, console: Console) -> None:
     """Print a row a symbol; kinds of which nothing was found have no column: eighty columns must do."""
-    counted = [flaw for flaw in COUNTED if quality.n_flaws[flaw]]
+    kinds = [flaw for flaw in COUNTED if quality.n_flaws[flaw]]
     has_bad, is_wide = bool(bad_rows(quality)), console.width >= WIDE
-    has_gaps = is_wide and Flaw.GAP in counted
+    has_gaps = is_wide and Flaw.GAP in kinds
     heads = ["symbol", "bars", *(["days", "prints"] if is_wide else []), "covered"] + ["missing"] * has_gaps
-    heads += [COUNTED[flaw] for flaw in counted] + ["bad\nrows"] * has_bad + ["move\na day"]
+    heads += [COUNTED[flaw] for flaw in kinds] + ["bad\nrows"] * has_bad + ["move\na day"]
     table = _table(heads, left=1)
     table.columns[0].no_wrap = False
     table.columns[0].overflow = "fold"
@@ -70,13 +71,13 @@ def _symbols(quality: Quality, console: Console) -> None:
         cells.append(percent(float(covered[k])))
         if has_gaps:
             cells.append(percent(s.coverage.missing_share, 2) if s.n_flaws[Flaw.GAP] else "-")
-        counts = [s.n_flaws[flaw] for flaw in counted] + [s.refused.total()] * has_bad
+        counts = [s.n_flaws[flaw] for flaw in kinds] + [s.refused.total()] * has_bad
         table.add_row(*cells, *(f"{n:,}" if n else "-" for n in counts), move(s.volatility.daily))
     console.print(table)
     if len(order) > SYMBOLS_SHOWN:
         left = order[SYMBOLS_SHOWN:]
         sound = sum(not _weight(quality, k) for k in left)
-        console.print(f"... and {len(left):,} more symbols, {sound:,} of them without a finding")
+        console.print(f"... and {counted(len(left), 'more symbol')}, {sound:,} of them without a finding")
     console.print()
 
 

@@ -10,6 +10,7 @@ from itertools import zip_longest
 from features.market.quality.findings import Finding, Flaw
 from features.market.types import NS_PER_S
 from ray_apps.quality.wish import length
+from ray_apps.words import counted
 
 NAMES = {
     Flaw.GAP: "gap",
@@ -66,17 +67,16 @@ def what(f: Finding) -> str:
     """
     match f.flaw:
         case Flaw.GAP:
-            return f"{f.n:,} {'bar' if f.n == 1 else 'bars'} missing"
+            return f"{counted(f.n, 'bar')} missing"
         case Flaw.STALE:
-            return f"{f.n:,} bars at {price(f.size)}"
+            return f"{counted(f.n, 'bar')} at {price(f.size)}"
         case Flaw.PRICE_OUTLIER:
             return f"{math.expm1(f.size):+.1%} off both sides, {f.score:,.0f} usual moves".replace("%", " %")
         case Flaw.VOLUME_OUTLIER:
             return f"{f.size:,.0f}x the usual volume, {f.score:.1f} sd"
         case Flaw.SLIP:
             way = "late" if f.size > 0 else "early"
-            days = f"{f.n:,} {'day' if f.n == 1 else 'days'}"
-            return f"stamped {abs(f.size):.0f} h {way}, {days}" + (
+            return f"stamped {abs(f.size):.0f} h {way}, {counted(f.n, 'day')}" + (
                 "" if math.isnan(f.score) else ", told by the others"
             )
         case Flaw.SPLIT:
@@ -84,11 +84,11 @@ def what(f: Finding) -> str:
             volume = "" if math.isnan(f.score) else f", volume x{f.score:.2g}"
             return f"{ratio.numerator}:{ratio.denominator}{volume}" + (", listed by the vendor" if f.is_listed else "")
         case Flaw.LITTLE_DATA:
-            return f"{f.n:,} bars"
+            return counted(f.n, "bar")
         case Flaw.LENGTH:
-            return f"{f.n:,} bars of {length(round(f.size))}"
+            return f"{counted(f.n, 'bar')} of {length(round(f.size))}"
         case Flaw.OUTAGE:
-            return f"{f.n:,} symbols silent together"
+            return f"{counted(f.n, 'symbol')} silent together"
 
 
 def span(f: Finding) -> str:

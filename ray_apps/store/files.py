@@ -166,7 +166,7 @@ def _csv(path: Path) -> Rows:
     rows = _rows_of(path, data)
     if is_cut:
         rows.refused["truncated"] += 1
-        rows.messages.insert(0, f"{path.name}: expected the whole of it, was cut off: the rows before that are kept")
+        rows.said.insert(0, (0, f"{path.name}: expected the whole of it, was cut off: the rows before that are kept"))
     return rows
 
 

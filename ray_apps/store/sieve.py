@@ -1,6 +1,7 @@
 """Keep what is good of the rows of a bar file; count the others by reason and name the first by their lines."""
 
 import csv
+from bisect import insort
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -33,9 +34,11 @@ class Rows:
     line
         [T] int64, from 1.
     refused
-        Rows dropped, by reason; `messages` names the first few.
+        Rows dropped, by reason; `messages` names the first few by their lines.
     faults
         Start, ms, and index into FAULT_REASONS of rows dropped for prices that cannot be true.
+    said
+        Messages with the lines they are about, in the order of those.
     most
         How many messages are kept.
     """
@@ -44,14 +47,20 @@ class Rows:
     columns: dict[str, F64]
     line: I64
     refused: Counter[str] = field(default_factory=Counter)
-    messages: list[str] = field(default_factory=list)
+    said: list[tuple[int, str]] = field(default_factory=list)
     faults: list[tuple[float, int]] = field(default_factory=list)
     most: int = MESSAGES_KEPT
 
     @property
-    def room(self) -> int:
-        """How many messages are still kept."""
-        return max(0, self.most - len(self.messages))
+    def messages(self) -> list[str]:
+        """What is said of the first rows that were dropped."""
+        return [text for _, text in self.said]
+
+    def first(self, bad: Bool) -> list[int]:
+        """Give the rows of the mask that are the first in the file, as many as are named."""
+        at = np.flatnonzero(bad)
+        first: list[int] = at[np.argsort(self.line[at], kind="stable")[: self.most]].tolist()
+        return first
 
     def refuse(
         self, bad: Bool, reason: str, expected: str, column: str, write: Callable[[float], str] = plainly
@@ -62,14 +71,15 @@ class Rows:
         self.refused[reason] += int(bad.sum())
         if reason in FAULT_REASONS:
             self.faults += [(t, FAULT_REASONS.index(reason)) for t in self.columns["t"][bad].tolist()]
-        for i in np.flatnonzero(bad)[: self.room]:
+        for i in self.first(bad):
             self.say(int(self.line[i]), expected, write(self.columns[column][i]))
         self.keep(~bad)
 
     def say(self, line: int, expected: str, was: str) -> None:
-        """Keep a message about a line, if there are not enough."""
-        if self.room:
-            self.messages.append(f"{self.name}:{line}: expected {expected}, was {one_line(was)}")
+        """Keep a message about a line, if there are not enough about earlier ones."""
+        if len(self.said) < self.most or line < self.said[-1][0]:
+            insort(self.said, (line, f"{self.name}:{line}: expected {expected}, was {one_line(was)}"))
+            del self.said[self.most :]
 
     def keep(self, rows: Bool | I64) -> None:
         """Keep the given rows alone."""

@@ -60,8 +60,9 @@ def test_a_first_run_a_second_one_and_what_they_say(play: Any, dsn: str) -> None
         assert (code, err) == (0, "")
         assert out.startswith(
             "3 symbols from 2026-09-15 12:00 UTC to 2026-09-15 15:00 UTC: at most 540 bars in 8 calls, 2 of them to "
-            "see what there is (no limit), at most about 0:00:00"
+            "see what there is, at most about 0:00:00"
         )
+        assert out.endswith("\nplan: real-time, no limit of calls\n")
         assert query(dsn, "SELECT count(*) FROM bars") == [(0,)]
         code, out, err = await tapewatch(*asked)
         assert (code, err) == (1, "error: NOPE-USD: expected a symbol the vendor lists, was unknown\n")
@@ -93,7 +94,7 @@ def test_what_changed_at_the_vendor_is_revised_when_asked_for_again(play: Any, d
         code, out, _ = await tapewatch(*asked, "--again")
         assert code == 0
         assert "2 symbols: 0 bars new, 10 revised, 350 the same; 4 calls" in out
-        assert out.endswith("10 bars had changed at the vendor since they were stored\n")
+        assert out.endswith("10 bars had changed at the vendor since stored\n")
         assert query(dsn, "SELECT count(*) FROM bar_revisions") == [(10,)]
         assert (await tapewatch.record(*asked, "--again"))["revised"] == 0
 
@@ -118,16 +119,19 @@ def test_all_symbols_and_all_that_is_kept(play: Any, dsn: str, monkeypatch: pyte
     play(test, symbols=4)
 
 
+CRYPTO = "--symbols: expected a symbol of crypto such as BTC-USD, was 'BTCUSD'"
+FOREX = "--symbols: expected a symbol of forex such as EUR/USD, was 'EURUSD'"
 MISTAKES = [
     (("--asset", "bonds"), 2, "--asset: expected one of stocks, crypto, forex, indices, options, futures"),
-    (("--asset", "crypto", "--symbols", "BTCUSD"), 2, "--symbols: expected a crypto symbol, was 'BTCUSD'"),
+    (("--asset", "crypto", "--symbols", "BTCUSD"), 2, CRYPTO),
+    (("--asset", "forex", "--symbols", "EURUSD"), 2, FOREX),
     (("--asset", "crypto", "--symbols", ","), 2, "--symbols: expected names"),
     (("--asset", "crypto", "--symbols", "BTC-USD", "--all"), 2, "--symbols: expected no names beside --all"),
     (("--asset", "crypto"), 2, "--symbols: expected names, or --all"),
     (("--asset", "crypto", "--symbols", "A-B", "--from", "x"), 2, "--from: expected an instant"),
     (("--asset", "crypto", "--symbols", "A-B", "--from", "31d"), 2, "--from: expected 2026-08-17 00:00 UTC or later"),
     (("--asset", "crypto", "--symbols", "A-B", "--to", "2026-09-15T15:01"), 2, "--to: expected no later than now"),
-    (("--asset", "crypto", "--symbols", "A-B", "--from", "1h", "--to", "2h"), 2, "--from: expected before"),
+    (("--asset", "crypto", "--symbols", "A-B", "--from", "1h", "--to", "2h"), 2, "--from: expected before --to, "),
     (("--asset", "options", "--all"), 1, "expected symbols of options by name, was all"),
 ]
 
@@ -156,9 +160,68 @@ def test_a_key_that_is_refused_and_a_plan_that_ends_with_yesterday(play: Any) ->
         found = await tapewatch.record("--asset", "crypto", "--symbols", "BTC-USD", "--from", "2026-09-14T22:00")
         assert (found["code"], found["bars"], found["to"]) == (0, 120, "2026-09-15 00:00 UTC")
         told = await tapewatch.record("--asset", "stocks", "--symbols", "AAPL", "--from", "7d", "--dry-run")
-        assert (told["calls"], told["probes"], told["calls_per_minute"]) == (4, 2, 5)
+        assert (told["calls"], told["probes"], told["plan"], told["calls_per_minute"]) == (4, 2, "end of day", 5)
+        code, out, _ = await tapewatch("--asset", "stocks", "--symbols", "AAPL", "--from", "7d", "--dry-run")
+        assert (code, out.splitlines()[1]) == (0, "plan: end of day, 5 calls a minute")
 
     play(basic, key="sim-basic", assets=(AssetClass.STOCKS, AssetClass.CRYPTO))
+
+
+CLOCK = answer(b'{"serverTime":"2026-09-15T15:00:00Z"}')
+BROKEN = answer(code=500, Retry_After="0")
+
+
+@pytest.mark.parametrize("dry_run", [(), ("--dry-run",)])
+def test_a_vendor_that_answers_nothing_is_an_error(
+    play: Any, monkeypatch: pytest.MonkeyPatch, dry_run: tuple[str, ...]
+) -> None:
+    async def test(tapewatch: Terminal) -> None:
+        async with ScriptedHttp(lambda *_: BROKEN) as server:
+            monkeypatch.setenv("POLYGON_REST_URL", server.url)
+            said = f"error: expected an answer from {server.url}, was in 5 tries: 500\n"
+            asked = ("--asset", "crypto", "--symbols", "BTC-USD", "--from", "1h", *dry_run)
+            assert await tapewatch(*asked) == (1, "", said)
+
+    play(test)
+
+
+def test_an_estimate_counts_a_call_once_and_says_whose_plan_it_is(play: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(tapewatch: Terminal) -> None:
+        async with ScriptedHttp(lambda path, _: CLOCK if "marketstatus" in path else BROKEN) as server:
+            monkeypatch.setenv("POLYGON_REST_URL", server.url)
+            asked = ("--asset", "forex", "--symbols", "EUR-USD,EUR/USD", "--from", "2026-09-14T22:00", "--dry-run")
+            told = await tapewatch.record(*asked)
+            assert (told["code"], told["n_symbols"], told["probes"], told["plan"]) == (0, 1, 2, "not answered")
+            assert len(server.requests) == 1 + 5
+            _, out, _ = await tapewatch(*asked)
+            assert out.splitlines()[1].startswith("plan: as configured, for the vendor did not say, ")
+
+    play(test)
+
+
+def test_what_is_new_and_what_there_is_none_of(play: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    bar = {"t": 1_789_480_800_000, "o": 2, "h": 3, "l": 1, "c": 2, "v": 5}  # 14:00
+
+    def said(path: str, _: int) -> bytes:
+        if "marketstatus" in path:
+            return CLOCK
+        is_first = "BTC" in path and f"/{bar['t']}/" in path
+        return answer(json.dumps({"status": "OK", "results": [bar] if is_first else []}).encode())
+
+    async def test(tapewatch: Terminal) -> None:
+        async with ScriptedHttp(said) as server:
+            monkeypatch.setenv("POLYGON_REST_URL", server.url)
+            asked = ("--asset", "crypto", "--symbols", "BTC-USD", "--from", "1h")
+            _, out, _ = await tapewatch(*asked)
+            assert out.splitlines()[0].split()[-1] == "remark"
+            assert "1 symbol: 1 bar new, 0 revised, 0 the same" in out
+            code, out, err = await tapewatch(*asked)
+            assert (code, err) == (0, "")
+            assert " ".join(out.splitlines()[1].split()) == "BTC-USD 0 0 0 - - nothing new"
+            _, out, _ = await tapewatch(*asked, "--again", "--to", "2026-09-15T14:30")
+            assert " ".join(out.splitlines()[1].split()) == "BTC-USD 0 0 1 2026-09-15 14:00 2026-09-15 14:00"
+
+    play(test)
 
 
 def test_symbols_that_fail_are_listed_and_the_others_stored(
@@ -168,7 +231,7 @@ def test_symbols_that_fail_are_listed_and_the_others_stored(
 
     def said(path: str, _: int) -> bytes:
         if "marketstatus" in path:
-            return answer(b'{"serverTime":"2026-09-15T15:00:00Z"}')
+            return CLOCK
         if "ETH" in path:
             return answer(b'{"message":"Ticker not found."}', 404)
         return answer(json.dumps({"status": "OK", "results": [bar, {**bar, "h": 1.5}]}).encode())
@@ -184,7 +247,7 @@ def test_symbols_that_fail_are_listed_and_the_others_stored(
         assert rows[2].endswith("1 high_below_low")
         assert err.splitlines() == [
             "error: ETH-USD: expected a call the vendor takes, was refused: 404 Ticker not found.",
-            "error: 1 of 2 symbols are not complete: run it again",
+            "error: 1 of 2 symbols not complete: run it again",
         ]
         assert query(dsn, "SELECT count(*) FROM bars") == [(1,)]
 

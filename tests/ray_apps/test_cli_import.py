@@ -76,7 +76,7 @@ def test_a_folder_a_second_time_and_a_bad_file_mended(tapewatch: Tapewatch, dsn:
     assert rows[2].startswith(f"minute_aggs_v1/2025-04-02.csv.gz 1m 2 {len(a) + len(b)} 0 0 2025-04-02 13:20")
     assert rows[3].startswith(f"2 files: {len(a) + len(b) + n} bars new, 0 revised, 0 the same; in ")
     assert err.splitlines()[0].startswith(f"error: C.csv:{n + 2}: expected ")
-    assert err.splitlines()[-1] == "error: 1 of 2 files are not complete: mend what is named, then run it again"
+    assert err.splitlines()[-1] == "error: 1 of 2 files not complete: mend what is named, then run it again"
     (folder / "C.csv").write_text(whole)
     mended = record(tapewatch(str(folder), "--asset", "stocks", "--json"))
     assert (mended["code"], mended["failed"]) == (0, [])
@@ -119,6 +119,72 @@ def test_what_is_not_clear_is_asked_and_the_answer_taken(tapewatch: Tapewatch, d
     assert (done["code"], done["bars"], done["files"][0]["from"]) == (0, 60, "2025-04-02 13:20 UTC")
 
 
+def coins(folder: Path) -> list[str]:
+    """Write a file each of three markets, named as the vendor's REST does; give their symbols."""
+    for k, name in enumerate(("BTCUSD", "BTCUSDC", "BTCUSDT")):
+        write_csv(folder / f"{name}.csv", PLAIN_HEADER, plain_rows(walk(k, T0, 60)))
+    return ["BTC-USD", "BTC-USDC", "BTC-USDT"]
+
+
+PAIRS = "BTCUSD=BTC-USD,BTCUSDC=BTC-USDC,BTCUSDT=BTC-USDT"
+
+
+def test_one_symbol_is_not_told_of_several_files(tapewatch: Tapewatch, dsn: str, tmp_path: Path) -> None:
+    names = coins(tmp_path / "bars")
+    asked = (str(tmp_path / "bars"), "--asset", "crypto")
+    for given, question in (
+        ((), "Its name is not spelled BASE-QUOTE: --symbol BTCUSD=BTC-USD"),
+        (("--symbol", "BTC-USD"), "--symbol BTC-USD: expected one file without symbols of its own, was 3: "),
+    ):
+        for how in ((), ("--dry-run",)):
+            code, _, err = tapewatch(*asked, *given, *how)
+            lines = err.splitlines()
+            assert (code, len(lines)) == (2, 4)
+            assert lines[0].startswith(f"error: BTCUSD.csv: which symbol of crypto is it? {question}")
+            assert lines[3] == f"error: to answer all at once: --symbol {PAIRS}"
+    assert query(dsn, "SELECT count(*) FROM bars") == [(0,)]
+    told = record(tapewatch(*asked, "--dry-run", "--json"))
+    assert ",".join(f["pair"] for f in told["files"]) == PAIRS
+    told = record(tapewatch(*asked, "--symbol", PAIRS, "--dry-run", "--json"))
+    assert (told["code"], [f["symbol"] for f in told["files"]]) == (0, names)
+    code, _, err = tapewatch(*asked, "--symbol", PAIRS)
+    assert (code, err) == (0, "")
+    for k, name in enumerate(names):
+        assert_stored(dsn, name, walk(k, T0, 60))
+    assert "imported before" in tapewatch(*asked, "--symbol", PAIRS)[1]
+
+
+def test_a_symbol_told_of_a_file_before_is_not_told_of_the_next(tapewatch: Tapewatch, dsn: str, tmp_path: Path) -> None:
+    folder = tmp_path / "bars"
+    coins(folder)
+    one = record(tapewatch(str(folder / "BTCUSD.csv"), "--asset", "crypto", "--symbol", "BTC-USD", "--json"))
+    assert (one["code"], one["bars"]) == (0, len(walk(0, T0, 60)))
+    (folder / "BTCUSDC.csv").unlink()
+    code, out, err = tapewatch(str(folder), "--asset", "crypto", "--symbol", "BTC-USD")
+    assert code == 2
+    assert "imported before" in out
+    assert err.startswith("error: BTCUSDT.csv: which symbol of crypto is it? --symbol BTC-USD: expected one file")
+    assert query(dsn, "SELECT count(*) FROM bar_revisions") == [(0,)]
+
+
+def test_parts_of_one_symbol_are_told_by_a_pattern(tapewatch: Tapewatch, dsn: str, tmp_path: Path) -> None:
+    early, late = walk(1, T0, 60), walk(2, T0 + DAY_NS, 60)
+    for name, bars in (("a/2025-04", early), ("a/2025-05", late), ("b/2025-04", walk(3, T0, 60))):
+        write_csv(tmp_path / f"{name}.csv", PLAIN_HEADER, plain_rows(bars))
+    flat = write_flat(tmp_path / "all.csv", {"X": walk(4, T0, 60), "Y": walk(5, T0, 60)})
+    asked = (str(tmp_path), "--asset", "stocks", "--json")
+    done = record(tapewatch(*asked, "--symbol", "a/*=AAPL", "--symbol", "b/*.csv=MSFT,all=Y"))
+    assert done["code"] == 0
+    assert query(dsn, "SELECT symbol FROM series ORDER BY symbol") == [("AAPL",), ("MSFT",), ("Y",)]
+    assert len(stored(dsn, "AAPL")) == len(early) + len(late)
+    assert record(tapewatch(str(flat), *asked[1:], "--symbol", "X"))["code"] == 0  # a column says, one is taken
+    for pairs, said in (
+        ("c=AAPL", "--symbol: expected the name of a file before =, one of a/2025-04, a/2025-05, all, ..., was 'c'"),
+        ("2025*=A,a/*=B", "--symbol: expected one symbol for a/2025-04, was A and B"),
+    ):
+        assert record(tapewatch(*asked, "--symbol", pairs)) == {"code": 2, "error": said}
+
+
 def torn_parquet(path: Path) -> None:
     write_flat(path, {"A": walk(1, T0, 300)})
     path.write_bytes(path.read_bytes()[:-50])
@@ -157,7 +223,7 @@ def test_refused_rows_are_listed_in_full_for_a_program(tapewatch: Tapewatch, tmp
     assert file["messages"][-1] == "A.csv:1501: expected a positive price in c, was -1"
     code, _, err = tapewatch(str(path), "--asset", "stocks")
     assert code == 1
-    assert err.splitlines()[5] == "error: A.csv: 1,195 more rows were refused: --json lists them"
+    assert err.splitlines()[5] == "error: A.csv: 1,195 more rows refused: --json lists them"
     assert len(err.splitlines()) == 7
 
 
@@ -223,19 +289,23 @@ def test_a_wrong_unit_is_contradicted(tapewatch: Tapewatch, tmp_path: Path) -> N
 
 
 MISTAKES = [
-    (("x.csv",), 2, "Missing option '--asset'"),
-    (("--asset", "stocks"), 2, "Missing argument"),
+    (("x.csv",), 2, "expected --asset, was none"),
+    (("--asset", "stocks"), 2, "expected DIR_OR_FILES, was none"),
     (("x.csv", "--asset", "bonds"), 2, "--asset: expected one of stocks, crypto"),
-    (("x.csv", "--asset", "crypto", "--symbol", "BTCUSD"), 2, "--symbol: expected a symbol of crypto, was 'BTCUSD'"),
+    (("x.csv", "--asset", "crypto", "--symbol", "BTCUSD"), 2, "--symbol: expected a symbol of crypto such as BTC-USD"),
+    (("x.csv", "--asset", "crypto", "--symbol", "x=BTCUSD"), 2, "a symbol of crypto such as BTC-USD, was 'BTCUSD'"),
+    (("x.csv", "--asset", "stocks", "--symbol", "A,B"), 2, "--symbol: expected one name, or FILE=NAME for each of"),
+    (("x.csv", "--asset", "stocks", "--symbol", "x=A,x=B"), 2, "--symbol: expected one symbol for x, was A and B"),
     (("x.csv", "--asset", "stocks", "--bar", "1w"), 2, "--bar: expected a length such as 1s"),
     (("x.csv", "--asset", "stocks", "--tz", "Mars/Base"), 2, "--tz: expected a time zone"),
     (("x.csv", "--asset", "stocks", "--columns", "t"), 2, "--columns: expected"),
-    (("x.csv", "--asset", "stocks", "--time-unit", "h"), 2, "--time-unit"),
-    (("nowhere/x.csv", "--asset", "stocks"), 1, "expected a file, a folder or a pattern, was absent: nowhere/x.csv"),
+    (("x.csv", "--asset", "stocks", "--time-unit", "h"), 2, "--time-unit: expected one of ms, us, ns, s, was 'h'"),
+    (("nowhere/x.csv", "--asset", "stocks"), 2, "expected a file, a folder or a pattern, was absent: nowhere/x.csv"),
     (("x.csv", "--asset", "stocks", "--url", "http://a"), 2, "--url: expected - for lines to send, was files"),
     (("-", "x.csv", "--asset", "stocks"), 2, "-: expected no files beside it"),
     (("-", "--asset", "stocks", "--url", "localhost:8000"), 2, "--url: expected an address such as"),
     (("-", "--asset", "stocks", "--tz", "UTC"), 2, "--tz: expected files to read, was -"),
+    (("-", "--asset", "stocks", "--symbol", "x=A"), 2, "--symbol: expected one name for the lines of -"),
     (("-", "--asset", "stocks", "--again"), 2, "--again: expected files to read, was -"),
     (("-", "--asset", "stocks", "--bar", "1d"), 2, "--bar: expected a length of live bars"),
 ]
@@ -262,7 +332,7 @@ def test_lines_go_to_the_running_system(tapewatch: Tapewatch, monkeypatch: pytes
         assert "was 401: expected the header Authorization: Bearer with http.token, was none" in err
         assert err.endswith("lines after 0 were not sent\n")
         monkeypatch.setenv("TAPEWATCH_HTTP__TOKEN", TOKEN)
-        assert tapewatch(*to, lines=lines(GOOD)) == (0, "1 bars accepted, 0 refused\n", "")
+        assert tapewatch(*to, lines=lines(GOOD)) == (0, "1 bar accepted, 0 refused\n", "")
         assert tapewatch(*to, lines=b"") == (0, "0 bars accepted, 0 refused\n", "")
         code, out, err = tapewatch(*to, lines=lines(GOOD, b"", b"oops", {**GOOD, "h": 1}, GOOD))
         assert (code, out) == (1, "2 bars accepted, 2 refused\n")
@@ -279,7 +349,7 @@ def test_lines_go_to_the_running_system(tapewatch: Tapewatch, monkeypatch: pytes
         minute = time.time_ns() // (60 * 10**9) * 60_000
         now = [{**GOOD, "t": minute - 120_000}, {**GOOD, "t": minute + 60_000}]
         code, out, err = tapewatch("-", "--asset", "crypto", "--symbol", "BTC-USD", "--dry-run", lines=lines(*now))
-        assert (code, out) == (1, "1 bars are good, 1 refused, 0 of other symbols\n")
+        assert (code, out) == (1, "1 bar good, 1 refused, 0 of other symbols\n")
         assert err.startswith("line 2: future: ")
         assert len(world.pushed) == n
 

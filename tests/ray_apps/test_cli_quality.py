@@ -88,6 +88,13 @@ def test_a_folder_is_judged_and_told_within_a_hundred_columns(tapewatch, folder:
     assert err.splitlines()[0].startswith("warning: C-USD.csv:")
 
 
+def test_one_of_a_thing_is_said_as_one(tapewatch, tmp_path: Path) -> None:
+    write(tmp_path / "A-USD.csv", coin(1, 1))
+    code, out, _ = tapewatch(tmp_path / "A-USD.csv", "--asset", "crypto")
+    assert code == 0
+    assert out.startswith("crypto 1m: 1,440 bars of 1 symbol, 1 trading day, 2025-03-03 00:00 to ")
+
+
 def test_on_a_terminal_it_is_shown_how_many_are_done(tapewatch, folder: Path, monkeypatch) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
@@ -128,7 +135,7 @@ def test_json_and_page(tapewatch, folder: Path, tmp_path: Path) -> None:
                 "--max-missing: expected at most 1.0 % of a symbol's bars missing, was 2.3 % of B-USD",
                 "--max-outliers: expected at most 0 outliers, was 1",
                 "--max-bad-rows: expected at most 0 bad rows, was 2",
-                "--max-findings: expected at most 1 findings, was 2",
+                "--max-findings: expected at most 1 finding, was 2",
             ],
         ),
     ],
@@ -145,7 +152,7 @@ def test_a_crossed_bound_is_a_line_and_exit_1(tapewatch, folder: Path, bounds: l
     [
         (["{}"], 2, "--asset: expected one of stocks, crypto"),
         (["{}", "--asset", "bonds"], 2, "--asset: expected one of stocks, crypto"),
-        (["{}/none", "--asset", "crypto"], 1, "expected a folder of bar files at"),
+        (["{}/none", "--asset", "crypto"], 2, "expected a folder or file of bars at"),
         (["{}/..", "--asset", "crypto"], 1, "expected files NAME.csv.gz, NAME.csv, NAME.parquet in"),
         (["{}", "--asset", "crypto", "--symbols", "NOPE,A-USD"], 2, "expected symbols among the files, was NOPE"),
         (["{}", "--asset", "crypto", "--symbols", ","], 2, "--symbols: expected names"),

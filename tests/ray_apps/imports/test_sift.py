@@ -20,7 +20,7 @@ from ray_apps.imports.reading import Part, Tally, parts
 from ray_apps.imports.recipe import understand, with_lengths
 from ray_apps.imports.sift import Limits
 from ray_apps.imports.told import Told
-from ray_apps.store.files import FileError
+from ray_apps.store.files import FileError, read_bars
 from ray_apps.store.partitions import days_of
 from tests.support.bar_files import FLAT_HEADER, PLAIN_HEADER, flat_rows, plain_rows, write_csv, write_flat
 from tests.support.past import walk
@@ -87,6 +87,17 @@ def test_a_bad_row_is_named_and_the_good_ones_kept(tmp_path: Path, bad: str, rea
     assert dict(tally.refused) == {reason: 1}
     assert len(tally.messages) == 1
     assert tally.messages[0].startswith(message), tally.messages
+
+
+def test_bad_rows_are_named_in_the_order_of_their_lines(tmp_path: Path) -> None:
+    lines = [row(k) for k in range(60)]
+    for k, changes in {40: {"v": -1}, 41: {"h": 1}, 42: {"o": 0}, 43: {"o": "x"}, 5: {"v": -1}}.items():
+        lines[k] = row(k, **changes)
+    path = write(tmp_path / "A.csv", [*lines[:50], row(9, v=5), *lines[50:]])
+    expected = [7, 11, 42, 43, 44]  # of six
+    _, tally = read(path)
+    assert [int(m.split(":")[1]) for m in tally.messages] == expected
+    assert [int(m.split(":")[1]) for m in read_bars(path).messages] == expected
 
 
 def test_what_the_store_no_longer_keeps_is_refused(tmp_path: Path) -> None:

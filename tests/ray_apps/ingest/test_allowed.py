@@ -14,7 +14,7 @@ from ray_apps.ingest.allowed import DAY_NS, SETTLED_NS, Allowed, ask, day_start,
 from ray_apps.ingest.calls import Calls
 from ray_apps.ingest.plan import HistoryPlan
 from ray_apps.ingest.tiers import Tier
-from ray_apps.ingest.verdict import KeyRefusedError, NotInPlanError
+from ray_apps.ingest.verdict import KeyRefusedError, NotInPlanError, VendorAwayError
 from ray_apps.ingest.wanted import Asked, Kept
 from tests.ray_apps.simulator.client import START, instant, running
 from tests.support.http_server import ScriptedHttp, answer
@@ -65,6 +65,20 @@ def test_the_vendors_answer_counts_not_the_configured_tier(
     assert n_calls == 2
 
 
+def only_its_clock(path: str, _: int) -> bytes:
+    return answer(b'{"serverTime":"2026-09-15T15:00:00Z"}') if "marketstatus" in path else answer(code=500)
+
+
+@pytest.mark.integration
+def test_a_vendor_that_answers_nothing_is_away() -> None:
+    async def main() -> None:
+        async with ScriptedHttp(lambda *_: answer(code=500)) as server:
+            with pytest.raises(VendorAwayError, match="was in 2 tries: 500"):
+                await using(plan(server.url, tries=2), lambda calls: ask(calls, START))
+
+    asyncio.run(main())
+
+
 @pytest.mark.integration
 @pytest.mark.parametrize(("tier", "answer", "newest"), [
     (Tier.ADVANCED, "not answered", START), (Tier.STARTER, "not answered", START - DELAY_NS),
@@ -72,9 +86,9 @@ def test_the_vendors_answer_counts_not_the_configured_tier(
 ])  # fmt: skip
 def test_without_an_answer_the_configured_tier_counts(dsn: str, tier: Tier, answer: str, newest: int) -> None:
     async def main() -> Allowed:
-        async with running(assets=(STOCKS,), faults={"rest_error": 500}) as sim:
-            made = plan(sim.rest, dsn, tier, asset_class=STOCKS, tries=1, api_key=f"sim-{tier}-silent")
-            return await using(made, lambda calls: ask(calls, START))
+        async with ScriptedHttp(only_its_clock) as server:
+            made = plan(server.url, dsn, tier, asset_class=STOCKS, tries=1, api_key=f"sim-{tier}-silent")
+            return await using(made, lambda calls: ask(calls, 0))
 
     found = asyncio.run(main())
     assert (found.answer, found.newest_ns) == (answer, newest)
@@ -179,5 +193,9 @@ def test_the_option_that_was_given_is_blamed() -> None:
     said = "--to: expected after 2026-09-14 00:00 UTC, the oldest the store keeps, was 2026-09-12 15:00 UTC"
     with pytest.raises(UsageError, match=re.escape(said)):
         wanted.since(Asked(to_ns=end), kept, end)
-    with pytest.raises(UsageError, match="--from: expected before 2026-09-14 15:00 UTC"):
-        wanted.since(Asked(instant("2026-09-15T15:00"), instant("2026-09-14T15:00")), kept, instant("2026-09-14T15:00"))
+    end = instant("2026-09-14T15:00")
+    with pytest.raises(UsageError, match="expected before --to, 2026-09-14 15:00 UTC, was 2026-09-15 15:00 UTC"):
+        wanted.since(Asked(instant("2026-09-15T15:00"), end), kept, end)
+    day = instant("2026-09-15T00:00")  # where the plan ends
+    with pytest.raises(UsageError, match="expected before 2026-09-15 00:00 UTC, the end of what can be had, was"):
+        wanted.since(Asked(instant("2026-09-15T10:00"), instant("2026-09-15T15:00")), kept, day)

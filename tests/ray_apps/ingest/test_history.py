@@ -150,7 +150,7 @@ def test_an_unknown_symbol_has_no_bars() -> None:
     async def test(sim: Running, history: History) -> None:
         (page,) = await collect(history, "NOPE-USD", 60, START - HOUR, START)
         assert (len(page.bars), page.errors, page.failure) == (0, {}, None)
-        with pytest.raises(CallRefusedError, match="expected a crypto symbol, was 'BTCUSD'"):
+        with pytest.raises(CallRefusedError, match="expected a symbol of crypto such as BTC-USD, was 'BTCUSD'"):
             await collect(history, "BTCUSD", 60, START - HOUR, START)
         with pytest.raises(CallRefusedError, match="expected bars of 1, 60, 300, 3600, 86400 s, was 7 s"):
             await collect(history, "BTC-USD", 7, START - HOUR, START)

@@ -170,6 +170,6 @@ def test_a_config_that_cannot_be_is_refused() -> None:
         FeedConfig(AssetClass.STOCKS, "ftp://x", "k")
     with pytest.raises(ValueError, match="expected at least one bar length"):
         FeedConfig(AssetClass.STOCKS, "ws://x", "k", bar_lengths=())
-    with pytest.raises(ValueError, match="expected a crypto symbol"):
+    with pytest.raises(ValueError, match="expected a symbol of crypto"):
         FeedConfig(AssetClass.CRYPTO, "ws://x", "k", names=("BTCUSD",))
     assert "hidden" not in repr(FeedConfig(AssetClass.STOCKS, "ws://x", "hidden"))

@@ -64,7 +64,7 @@ def test_every_field_of_the_record_is_documented() -> None:
         (Demands(max_slips=0), ["--max-slips: expected at most 0 slips of the clock, was 1"]),
         (Demands(max_splits=0), ["--max-splits: expected at most 0 splits not applied, was 1"]),
         (Demands(max_bad_rows=2), ["--max-bad-rows: expected at most 2 bad rows, was 3"]),
-        (Demands(max_outliers=1), ["--max-outliers: expected at most 1 outliers, was 2"]),
+        (Demands(max_outliers=1), ["--max-outliers: expected at most 1 outlier, was 2"]),
         (Demands(max_missing=0.01),
          ["--max-missing: expected at most 1.0 % of a symbol's bars missing, was 1.2 % of AAPL"]),
         (Demands(min_coverage=0.9),
