@@ -27,7 +27,11 @@ from training.lines import CONFIRM_NS, AnomalyLine, line_of
 
 @dataclass(slots=True)
 class RecordingSummary:
-    """What a recording came to, of one asset class. Times in Unix ms; `notes` are lines about what was found."""
+    """What a recording came to, of one asset class.
+
+    Times in Unix ms, from the first bar's start to the last one's end; None without bars. `notes` are lines about what
+    was found.
+    """
 
     asset_class: str
     series: int = 0
@@ -35,8 +39,8 @@ class RecordingSummary:
     frames: int = 0
     bars: int = 0
     windows: int = 0
-    first_ts: int = 0
-    last_ts: int = 0
+    first_ts: int | None = None
+    last_ts: int | None = None
     anomalies: int = 0
     holes: Counter[str] = field(default_factory=Counter)
     shadow: Counter[str] = field(default_factory=Counter)
@@ -168,11 +172,21 @@ class _Run:
 
     def _bars(self, batch: BarBatch) -> None:
         self.summary.bars += len(batch)
+        self._see(batch)
         for item in self.stream.take(batch, 0.0):
             if isinstance(item, Contexts):
                 self._close(item, int(item.end[0]))
             else:
                 self._split(item)
+
+    def _see(self, batch: BarBatch) -> None:
+        """Widen the span of what was recorded: holes are filled with bars older than the first that came live."""
+        s = self.summary
+        if not len(batch):
+            return
+        first, last = int(batch.ts.min()) // NS_PER_MS, int(batch.ts_end.max()) // NS_PER_MS
+        s.first_ts = first if s.first_ts is None else min(s.first_ts, first)
+        s.last_ts = last if s.last_ts is None else max(s.last_ts, last)
 
     def _split(self, batch: BarBatch | FaultBatch) -> None:
         for series in self.table.since(len(self._shard_of)):
@@ -235,8 +249,6 @@ class _Run:
         """Give the anomalies in their last states, by time known, then symbol."""
         self.summary.series = len(self.table)
         self.summary.anomalies = len(self._found)
-        self.summary.first_ts = min((x.ts for x in self._found.values()), default=0)
-        self.summary.last_ts = self.stream.newest_end_ns // NS_PER_MS
         for line in sorted(self._found.values(), key=lambda x: (x.available_ts, x.symbol)):
             if line.is_provisional and line.available_ts * NS_PER_MS <= self._confirmed_to:
                 line = line.confirmed()

@@ -35,7 +35,8 @@ class StorePlan:
     now_ns
         The wall clock's instant, UTC ns: what lies beyond it, and beyond what is stored, is the future.
     from_ns, to_ns
-        Bars that start in between are judged; None: all that have `warm_days` before them, up to the newest.
+        Bars that start in between are judged; None: up to the newest, and from where `warm_days` lie before, or from
+        the oldest where less is stored.
     symbols
         Some of the class, held against the contexts that were kept of its market; empty: all, which make the market.
     warm_days
@@ -60,7 +61,8 @@ class StoreSummary:
     """What a replay of the database came to. Times in Unix ms, spans in seconds, speeds in bars a second.
 
     `windows_unknown` are those of which no context was kept, where some of a class are replayed; `missing_days` those
-    of the history that are not stored, where less than one is and a live system called anomalies of the judged bars.
+    of the history that are not stored, where less than one is and a live system called anomalies of the judged bars, or
+    where so little is stored that all of it is judged.
     """
 
     asset_class: str
@@ -146,15 +148,19 @@ def _judged(plan: StorePlan, stored: Span) -> Span:
         if said is not None and said > limit:
             raise UsageError(f"{option}: expected an instant that has come, was {_said(said)}")
     to = stored.to_ns if plan.to_ns is None else plan.to_ns
-    first = stored.from_ns + int(plan.warm_days * DAY_NS) if plan.from_ns is None else plan.from_ns
-    if plan.from_ns is None and first >= to:
-        days = max(0.0, (to - stored.from_ns) / DAY_NS)
-        raise UserError(f"expected more than {plan.warm_days:g} days stored before {_said(to)} to learn from, "
-                        f"was {days:.1f}: say --from, or fewer --warm-days")  # fmt: skip
+    first = _first(plan, stored, to) if plan.from_ns is None else plan.from_ns
     if first >= to:
         raise UsageError(f"expected --from before --to, was {_said(first)} and {_said(to)}")
     window_ns = max(plan.bar_s, 60) * NS_PER_S
     return Span(first // window_ns * window_ns, -(-to // window_ns) * window_ns)
+
+
+def _first(plan: StorePlan, stored: Span, to_ns: int) -> int:
+    """Give from where to judge where nobody said: with the history before it, or without any where it is not stored."""
+    if stored.from_ns >= to_ns:
+        raise UserError(f"expected stored bars before {_said(to_ns)}, was none: they begin at {_said(stored.from_ns)}")
+    first = stored.from_ns + int(plan.warm_days * DAY_NS)
+    return first if first < to_ns else stored.from_ns
 
 
 def _said(ns: int) -> str:
@@ -209,12 +215,15 @@ class Reel:
         return summary
 
     async def _missing_days(self) -> float:
-        """Give how much of the history is not stored, where it matters: a live run is there to be compared with."""
+        """Give how much of the history is not stored, where it matters.
+
+        That is where there is a live run to compare with, and where nobody asked for a replay without any.
+        """
+        is_unasked = self.plan.from_ns is None and self._warm.to_ns <= self._stored.from_ns
         missing_ns = min(self._stored.from_ns, self._warm.to_ns) - self._warm.from_ns
         is_cold = missing_ns > 0 and self._warm.to_ns - self._stored.from_ns < DAY_NS
-        if not is_cold or not await was_called(self._conn, self.plan.asset_class, self._judged):
-            return 0.0
-        return missing_ns / DAY_NS
+        matters = is_cold and (is_unasked or await was_called(self._conn, self.plan.asset_class, self._judged))
+        return missing_ns / DAY_NS if matters else 0.0
 
     async def _learn(self, block: BarBlock, engines: Sequence[Engine]) -> None:
         """Tell engines of few symbols what was kept of the market up to a block's end."""

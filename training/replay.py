@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,11 +18,9 @@ from ray_apps.errors import UsageError, UserError
 from ray_apps.store.files import FileError, SeriesFile, iter_folder
 from training.difference import Comparison
 from training.fold import Folding, days_of
+from training.lengths import Length, common_s, length_of
 from training.lines import AnomalyLine
 from training.spool import Spool
-
-MANY_ROWS = 200
-"""So many bars of which no two are neighbours are longer bars; of fewer they may be a thin name's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +49,7 @@ class _Series:
     name: str
     symbol: str
     number: int
-    file_bar_s: int
-    bar_s: int
+    length: Length
     n_bars: int
     n_days: int
     first_ns: int
@@ -121,6 +117,11 @@ class Summary:
     def bars_per_s(self) -> float:
         """Bars a second from the files to the last anomaly."""
         return self.bars / max(self.total_s, 1e-9)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether no file was left out and no row refused."""
+        return not self.n_bad_files and not self.n_refused
 
 
 def replay(plan: ReplayPlan, give: Callable[[AnomalyLine], object], warn: Callable[[str], object]) -> Summary:
@@ -198,15 +199,23 @@ def load(plan: ReplayPlan, spool: Spool) -> Loaded:
         except FileError as e:
             faults.append(str(e))
     if not series:
-        raise UserError("\n".join([*faults, f"expected a good bar file in {plan.folder}, was none"]))
-    own_s = _common_length(series)
+        raise _nothing(plan, faults)
+    own_s = common_s([s.length for s in series])
     bar_s = plan.bar_s or own_s
     if bar_s % own_s:
         raise UsageError(f"--bar: expected a multiple of the bars' own {own_s} s, was {bar_s} s")
     if bar_s < 60 and 60 % bar_s:
         raise UsageError(f"expected bars that divide a minute or last one, was {bar_s} s: --bar 1m joins them")
-    kept = [s for s in series if _fits(s, bar_s, plan.bar_s, faults)]
+    misfits = [s.length.misfit(own_s, plan.bar_s) for s in series]
+    faults += [f"{s.name}: {misfit}" for s, misfit in zip(series, misfits, strict=True) if misfit]
+    kept = [s for s, misfit in zip(series, misfits, strict=True) if not misfit]
+    if not kept:
+        raise _nothing(plan, faults)
     return Loaded(spool, bar_s, sorted(kept, key=lambda s: s.symbol), faults, n_files - len(kept))
+
+
+def _nothing(plan: ReplayPlan, faults: list[str]) -> UserError:
+    return UserError("\n".join([*faults, f"expected a good bar file in {plan.folder}, was none"]))
 
 
 def _files(folder: Path) -> Iterator[SeriesFile | FileError]:
@@ -224,18 +233,18 @@ def _take(file: SeriesFile, plan: ReplayPlan, spool: Spool) -> _Series:
     n_silent = int((~traded).sum())
     if n_silent == len(bars):
         raise FileError(f"{file.path.name}: expected a bar with volume, was none in {len(bars)}")
-    bars = bars.take(traded)
-    bar_s = file.bar_s
-    if plan.bar_s and bar_s < plan.bar_s:
-        bars = aggregate(bars, math.gcd(bar_s, plan.bar_s), plan.bar_s)
-        bar_s = plan.bar_s
+    bars, faults_ts = bars.take(traded), file.faults_ts
+    length = length_of(file.ts, file.bar_s)
+    if plan.bar_s and (file.bar_s < plan.bar_s or not length.is_sure):
+        at_least_s = math.gcd(file.bar_s, plan.bar_s) if length.is_sure else 1
+        bars = aggregate(bars, at_least_s, plan.bar_s)
+        faults_ts = faults_ts // (plan.bar_s * NS_PER_S) * (plan.bar_s * NS_PER_S)
     return _Series(
-        name=file.path.name, symbol=file.symbol, number=spool.add(bars), file_bar_s=file.bar_s, bar_s=bar_s,
-        n_bars=len(bars), n_days=len(np.unique(days_of(bars.ts, plan.asset_class))), first_ns=int(bars.ts[0]),
+        name=file.path.name, symbol=file.symbol, number=spool.add(bars), length=length, n_bars=len(bars),
+        n_days=len(np.unique(days_of(bars.ts, plan.asset_class))), first_ns=int(bars.ts[0]),
         last_ns=int(bars.ts[-1]), has_trades=file.has_trades, n_silent=n_silent,
         n_refused=sum(file.refused.values()), n_duplicates=file.n_duplicates,
-        faults_ts=file.faults_ts // (bar_s * NS_PER_S) * (bar_s * NS_PER_S),
-        faults_code=file.faults_code,
+        faults_ts=faults_ts, faults_code=file.faults_code,
     )  # fmt: skip
 
 
@@ -253,27 +262,10 @@ def _refused(file: SeriesFile) -> str:
     return f"{file.path.name}: {', '.join(said)}"
 
 
-def _common_length(series: list[_Series]) -> int:
-    """Give the bar length most files have, the shortest of several."""
-    counts = Counter(s.file_bar_s for s in series)
-    return min(counts, key=lambda length: (-counts[length], length))
-
-
-def _fits(s: _Series, bar_s: int, asked: int | None, faults: list[str]) -> bool:
-    """Say whether a series can be of the folder's bar length; a thin name may look coarser than it is."""
-    is_thin = s.n_bars < MANY_ROWS
-    if s.bar_s == bar_s and (not asked or asked % s.file_bar_s == 0 or is_thin):
-        return True
-    if s.bar_s > bar_s and s.bar_s % bar_s == 0 and is_thin:
-        return True
-    faults.append(f"{s.name}: expected bars of {bar_s} s like the folder's, was {s.file_bar_s} s")
-    return False
-
-
 def _summary(plan: ReplayPlan, loaded: Loaded) -> Summary:
     series = loaded.series
     return Summary(
-        asset_class=plan.asset_class.value, series=len(series), file_bar_s=sorted({s.file_bar_s for s in series}),
+        asset_class=plan.asset_class.value, series=len(series), file_bar_s=sorted({s.length.bar_s for s in series}),
         bar_s=loaded.bar_s, activity=loaded.activity, bars=sum(s.n_bars for s in series),
         n_silent=sum(s.n_silent for s in series), n_refused=sum(s.n_refused for s in series),
         n_duplicates=sum(s.n_duplicates for s in series),

@@ -191,8 +191,12 @@ def _content(path: Path) -> tuple[bytes, bool]:
     if path.name.endswith(".gz"):
         try:
             data, is_cut = unpack(data)
-        except (OSError, zlib.error) as e:
+        except OSError as e:
             raise FileError(f"{path.name}: expected gzip data, was: {e}") from e
+        except zlib.error as e:
+            raise FileError(f"{path.name}: expected more data, was broken off or damaged: {e}") from e
+    if is_cut and not data:
+        raise FileError(f"{path.name}: expected more data, was broken off or damaged before its first line ended")
     if not data.strip():
         raise FileError(f"{path.name}: expected the columns {','.join(REQUIRED)}, was an empty file")
     return data, is_cut

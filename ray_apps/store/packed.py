@@ -23,7 +23,9 @@ def unpack(data: bytes) -> tuple[bytes, bool]:
         member = zlib.decompressobj(wbits=31)  # with gzip's own header
         try:
             found += member.decompress(data)
-        except zlib.error:  # a further member, cut within its header
-            break
+        except zlib.error:
+            if not found:
+                raise
+            break  # a further member, cut within its header
         data = member.unused_data
     return found[: found.rfind(b"\n") + 1], True

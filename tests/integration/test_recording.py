@@ -137,6 +137,8 @@ def assert_the_command_tells(
     assert one["holes_filled"] == summary.holes["filled"]
     assert one["shadow"] == dict(summary.shadow)
     assert one["models"] == summary.models
+    assert one["first_ts"] <= min(line.ts for line in found.values())
+    assert one["last_ts"] >= max(line.available_ts for line in found.values())
     assert sum(one["anomalies_by_state"].values()) == one["anomalies"] == len(found)
     assert told["bars_per_s"] > 0
     assert warned == ""
@@ -146,5 +148,5 @@ def assert_the_command_tells(
     printed, warned = capsys.readouterr()
     assert warned.startswith(f"warning: stocks: {last.name}: dropped a torn tail after ")
     assert len(warned.splitlines()) == 1
-    assert f"{summary.segments:,} segments, " in printed
+    assert f"{summary.segments:,} segment" in printed
     assert f"{summary.holes['reconnect']} reconnect" in printed

@@ -198,7 +198,7 @@ def test_bad_files_are_a_line_each_and_the_good_go_on(tapewatch, tmp_path: Path)
     (folder / "SLOW.csv").write_text("\n".join(["t,o,h,l,c,v", *slow]))
     (folder / "S1.csv").write_text("\n".join([*good, "x,y", "1700000000000,-1,1,1,1,1,1"]))
     code, said, errors = tapewatch("replay", folder, "--asset", "crypto")
-    assert code == 0
+    assert code == 1
     assert "series       5 of crypto, 5 files left out" in said
     assert [e.split(":")[1].strip() for e in errors] == [
         "GARBAGE.csv.gz", "NOCLOSE.csv", "S1.csv", "SECONDS.csv", "SILENT.csv", "SLOW.csv"
@@ -215,10 +215,23 @@ def test_bad_files_are_a_line_each_and_the_good_go_on(tapewatch, tmp_path: Path)
 def test_a_thin_name_may_look_coarser_than_its_market(tmp_path: Path) -> None:
     folder = write(tmp_path / "bars", block(CRYPTO))
     first = int((folder / "S1.csv").read_text().splitlines()[1].split(",")[0])
-    rows = [f"{first + k * 600_000},1,1,1,1,1,1" for k in range(15)]
+    rows = [f"{first + k * 600_000},1,1,1,1,1,1" for k in (0, 1, 2, 4, 5, 8, 9, 12)]
     (folder / "THIN.csv").write_text("\n".join(["t,o,h,l,c,v,n", *rows]))
     _, summary = found_in(folder, AssetClass.CRYPTO)
     assert (summary.series, summary.bar_s) == (6, 60)
+
+
+def test_what_is_left_out_ends_a_comparison_with_1_too(tapewatch, tmp_path: Path) -> None:
+    folder, other = write(tmp_path / "bars", block(CRYPTO)), tmp_path / "c.yaml"
+    asked = ("replay", folder, "--asset", "crypto", "--config", other, "--diff", "--json")
+    for text in ("budget: {episodes_per_symbol_day: 0.003}\n", "http: {port: 8001}\n"):  # one changes what is called
+        other.write_text(text)
+        (folder / "BAD.csv").unlink(missing_ok=True)
+        assert tapewatch(*asked)[0] == 0
+        (folder / "BAD.csv").write_text("t,o\n1,2\n")
+        code, said, errors = tapewatch(*asked)
+        assert (code, len(errors)) == (1, 1)
+        assert json.loads(said)["now"]["n_bad_files"] == 1
 
 
 @pytest.mark.parametrize(
@@ -257,10 +270,14 @@ def test_rows_that_are_not_played_are_told_of_all_there_were(tapewatch, tmp_path
     bad = [rows[0].replace("11", "-1"), *rows[1:50], *rows[1:51], *rows[50:]]
     (tmp_path / "bars" / "A-USD.csv").write_text("\n".join(["t,o,h,l,c,v", *bad]) + "\n")
     code, printed, errors = tapewatch("replay", tmp_path / "bars", "--asset", "crypto")
-    assert code == 0
+    assert code == 1
     assert any("A-USD.csv: 1 of 350 rows refused (1 bad_price" in e for e in errors)
     assert any("50 of 350 rows repeat another one" in e for e in errors)
-    assert "1 bad rows, 50 repeated" in printed
+    assert "0 rows without volume, 1 bad row, 50 repeated" in printed
+    (tmp_path / "bars" / "A-USD.csv").write_text("\n".join(["t,o,h,l,c,v", *rows[:50], *rows[:100]]) + "\n")
+    code, printed, errors = tapewatch("replay", tmp_path / "bars", "--asset", "crypto")
+    assert (code, len(errors)) == (0, 1)  # what is there once more is played
+    assert "1 symbol-day\n" in printed
 
 
 # real bars beside the project

@@ -333,6 +333,23 @@ def test_a_replay_that_starts_colder_than_the_live_run_says_so(dsn: str, tapewat
     assert tapewatch("replay", "--asset", "stocks", "--from", said(start_of(b, 140)))[2] == []  # two days are
 
 
+def test_a_store_younger_than_the_history_is_judged_whole(dsn: str, tapewatch) -> None:
+    b = block(STOCKS)
+    put(dsn, b, STOCKS.asset_class, NAMES)
+    code, printed, errors = tapewatch("replay", "--asset", "stocks", "--json")
+    assert (code, len(errors)) == (0, 1)
+    assert errors[0].startswith("warning: 7.0 of the 7 days of history are not stored: ")
+    told = json.loads(printed)
+    assert (told["from_ts"], told["warm_bars"]) == (start_of(b, 0) // 10**6, 0)
+    assert told["bars"] == np.isfinite(b.close).sum()
+    asked = ("replay", "--asset", "stocks", "--from", said(start_of(b, 0)), "--json")
+    assert json.loads(tapewatch(*asked)[1])["anomalies"] == told["anomalies"]
+    code, printed, errors = tapewatch("replay", "--asset", "stocks", "--warm-days", "1", "--to", said(start_of(b, 20)))
+    assert (code, len(errors)) == (0, 1)
+    assert "history      0 bars of 1 day before" in printed
+    assert tapewatch("replay", "--asset", "stocks", "--warm-days", "0")[2] == []  # no history was asked for
+
+
 @pytest.mark.parametrize(
     ("args", "code", "text"),
     [
@@ -346,7 +363,11 @@ def test_a_replay_that_starts_colder_than_the_live_run_says_so(dsn: str, tapewat
         ),
         (["--from", "2025-03-05", "--to", "2025-03-05"], 2, "expected --from before --to"),
         (["--from", "2025-03-08", "--to", "2025-03-09"], 1, "expected stored bars from 2025-03-08T00:00:00Z to"),
-        ([], 1, "expected more than 7 days stored before 2025-03-"),
+        (
+            ["--to", "2025-03-01"],
+            1,
+            "expected stored bars before 2025-03-01T00:00:00Z, was none: they begin at 2025-03-",
+        ),
         (["--symbols", "S1,NOPE"], 2, "--symbols: expected stored stocks of 60 s, was 'NOPE'"),
         (["--symbols", "S11"], 2, "was 'S11' (stored is S1"),
         (["--symbols", ","], 2, "--symbols: expected symbols such as AAPL,MSFT, was ','"),

@@ -111,7 +111,8 @@ def _told(
 
 def _count(s: Summary | StoreSummary) -> str:
     return (
-        f"{s.anomalies:,} anomalies; {s.own_episodes:,} own episodes, {s.own_episodes_per_symbol_day:.3f} per "
+        f"{findings.counted(s.anomalies, 'anomaly', 'anomalies')}; "
+        f"{findings.counted(s.own_episodes, 'own episode')}, {s.own_episodes_per_symbol_day:.3f} per "
         f"symbol-day; the market's {s.market_episodes:,}"
     )
 

@@ -82,13 +82,22 @@ def found(summary: Summary | StoreSummary, out: Path | None, *, speed: bool = Fa
     lines = [
         f"anomalies    {summary.anomalies:,}" + (f" in {out}" if out else ""),
         f"episodes     {kinds}",
-        f"own          {summary.own_episodes:,} episodes, {summary.own_episodes_per_symbol_day:.3f} per symbol-day; "
-        f"the market's {summary.market_episodes:,}",
+        f"own          {counted(summary.own_episodes, 'episode')}, {summary.own_episodes_per_symbol_day:.3f} per "
+        f"symbol-day; the market's {summary.market_episodes:,}",
     ]
     if speed:
         engine, whole = summary.engine_bars_per_s, summary.bars_per_s
         lines.append(f"speed        {engine:,.0f} bars/s in the Engine, {whole:,.0f} with reading")
     return lines
+
+
+def counted(n: int, one: str, many: str = "") -> str:
+    """Say how many.
+
+    >>> counted(1, "anomaly", "anomalies"), counted(2_000, "bar")
+    ('1 anomaly', '2,000 bars')
+    """
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
 
 
 def instant(ms: int) -> str:

@@ -43,7 +43,12 @@ def replay(
         bool, typer.Option("--diff", help="Say what --config would call otherwise than the settings in force, and why.")
     ] = False,
     from_: Annotated[
-        str | None, typer.Option("--from", help="Judge stored bars from here: ISO 8601, or a span before now: 90m, 7d.")
+        str | None,
+        typer.Option(
+            "--from",
+            help="Judge stored bars from here: ISO 8601, or a span before now: 90m, 7d; else those with --warm-days "
+            "before them, or all where less is stored.",
+        ),
     ] = None,
     to: Annotated[str | None, typer.Option(help="Stored bars before this instant; else up to the newest.")] = None,
     symbols: Annotated[
@@ -67,6 +72,7 @@ def replay(
 
     A folder is one market on one clock. A recording gives what was called live, bit for bit, with the settings it
     carries. The database gives its stored bars as if perfectly received; bars refused for false prices are not stored.
+    Of a folder: exit 1 where a file was left out or a row refused; what the others gave is written all the same.
 
     Example: tapewatch replay bars/ --asset crypto --out anomalies.csv --bar 5s
 
@@ -79,15 +85,7 @@ def replay(
     asked = Asked(folder, asset, out, bar, config, diff, from_, to, symbols, warm_days, activity, data_dir,
                   speed_report, json)  # fmt: skip
     world: World = ctx.obj
-    if out and (out.is_dir() or not out.absolute().parent.is_dir()):
-        raise UsageError(f"--out: expected a file in a folder that exists, was {out}")
-    if diff and config is None:
-        raise UsageError("--diff: expected --config FILE with the other settings, was none")
-    if diff and (out or speed_report):
-        raise UsageError("--diff: expected neither --out nor --speed-report: it prints what differs (--json: all)")
-    if folder is not None and not folder.is_dir():
-        was = "a file" if folder.exists() else "absent"
-        raise UsageError(f"expected a folder of bar files or a recording at {folder}, was {was}")
+    _check(asked)
     if folder is None:
         asked.refuse("without DIR: the database's bars have their length", "bar")
         replay_store.run(asked, world)
@@ -98,3 +96,17 @@ def replay(
     else:
         asked.refuse("with DIR: the database is replayed without it", *OF_STORE)
         replay_folder.run(asked)
+
+
+def _check(asked: Asked) -> None:
+    """Refuse what no replay can do."""
+    out, folder = asked.out, asked.folder
+    if out and (out.is_dir() or not out.absolute().parent.is_dir()):
+        raise UsageError(f"--out: expected a file in a folder that exists, was {out}")
+    if asked.diff and asked.config is None:
+        raise UsageError("--diff: expected --config FILE with the other settings, was none")
+    if asked.diff and (out or asked.speed_report):
+        raise UsageError("--diff: expected neither --out nor --speed-report: it prints what differs (--json: all)")
+    if folder is not None and not folder.is_dir():
+        was = "a file" if folder.exists() else "absent"
+        raise UsageError(f"expected a folder of bar files or a recording at {folder}, was {was}")

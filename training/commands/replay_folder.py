@@ -49,6 +49,7 @@ def _replay(asked: Asked, plan: ReplayPlan) -> None:
         findings.echo(findings.as_json(summary, speed=asked.speed_report))
     else:
         typer.echo("\n".join([*_told(summary), *findings.found(summary, asked.out, speed=asked.speed_report)]))
+    _exit(summary)
 
 
 def _differ(asked: Asked, plan: ReplayPlan, settings: Settings) -> None:
@@ -64,6 +65,14 @@ def _differ(asked: Asked, plan: ReplayPlan, settings: Settings) -> None:
     else:
         now, then, comparison = compare(plan, detection, _warn)
         differences.tell(what, now, then, comparison.differences, asked.json)
+        summary = now
+    _exit(summary)
+
+
+def _exit(summary: Summary) -> None:
+    """End with 1 where something of the folder was not played, after all that was."""
+    if not summary.is_whole:
+        raise typer.Exit(1)
 
 
 def _warn(fault: str) -> None:
@@ -76,10 +85,12 @@ def _told(s: Summary) -> list[str]:
     joined = "" if s.file_bar_s == [s.bar_s] else f" (the files' own: {read} s)"
     first, last = findings.instant(s.first_ts), findings.instant(s.last_ts)
     activity = "trade count (n in every file)" if s.activity == "trades" else "log volume (no n in every file)"
+    left_out = f", {findings.counted(s.n_bad_files, 'file')} left out" if s.n_bad_files else ""
     return [
-        f"series       {s.series} of {s.asset_class}" + (f", {s.n_bad_files} files left out" if s.n_bad_files else ""),
+        f"series       {s.series} of {s.asset_class}{left_out}",
         f"bar length   {s.bar_s} s{joined}",
         f"activity     {activity}",
-        f"bars         {s.bars:,}, {first} to {last} UTC, {s.symbol_days:,} symbol-days",
-        f"dropped      {s.n_silent:,} rows without volume, {s.n_refused:,} bad rows, {s.n_duplicates:,} repeated",
+        f"bars         {s.bars:,}, {first} to {last} UTC, {findings.counted(s.symbol_days, 'symbol-day')}",
+        f"dropped      {findings.counted(s.n_silent, 'row')} without volume, "
+        f"{findings.counted(s.n_refused, 'bad row')}, {s.n_duplicates:,} repeated",
     ]

@@ -66,12 +66,16 @@ def _as_json(s: RecordingSummary) -> dict[str, Any]:
 
 def _told(s: RecordingSummary) -> list[str]:
     """Give a class's summary in lines for a person."""
+    span = ""
+    if s.first_ts is not None and s.last_ts is not None:
+        span = f", {findings.instant(s.first_ts)} to {findings.instant(s.last_ts)} UTC"
     holes = [f"{n} {cause}" for cause, n in s.holes.most_common() if cause != "filled"]
     holes += [f"{s.holes['filled']} filled"] if s.holes["filled"] else []
     return [
         f"series       {s.series:,} of {s.asset_class}",
-        f"recorded     {s.segments:,} segments, {s.frames:,} frames, {s.bars:,} bars, {s.windows:,} windows",
-        f"ends         {findings.instant(s.last_ts)} UTC",
+        f"recorded     {findings.counted(s.segments, 'segment')}, {findings.counted(s.frames, 'frame')}, "
+        f"{findings.counted(s.windows, 'window')}",
+        f"bars         {s.bars:,}{span}",
         f"holes        {', '.join(holes) or 'none'}",
         f"models       {', '.join(s.models) or 'none'}",
         f"shadow       {', '.join(f'{outcome} {n}' for outcome, n in s.shadow.most_common()) or 'none'}",

@@ -107,8 +107,8 @@ def _warn(plan: StorePlan, s: StoreSummary) -> None:
     _warn_of_history(plan, s)
     if s.windows_unknown:
         typer.echo(
-            f"warning: of {s.windows_unknown:,} windows nothing was kept of the market: there no shock and no break is "
-            "called, and they rescale no rate",
+            f"warning: of {findings.counted(s.windows_unknown, 'window')} nothing was kept of the market: there no "
+            "shock and no break is called, and no rate is rescaled",
             err=True,
         )
 
@@ -116,10 +116,14 @@ def _warn(plan: StorePlan, s: StoreSummary) -> None:
 def _warn_of_history(plan: StorePlan, s: StoreSummary) -> None:
     if s.missing_days:
         typer.echo(
-            f"warning: {s.missing_days:.1f} of the {plan.warm_days:g} days of history are not stored: a live run that "
+            f"warning: {s.missing_days:.1f} of the {_days(plan)} of history are not stored: a live run that "
             "began warm had them, this replay starts without, and what the two call differs for that",
             err=True,
         )
+
+
+def _days(plan: StorePlan) -> str:
+    return f"{plan.warm_days:g} day{'' if plan.warm_days == 1 else 's'}"
 
 
 def _told(plan: StorePlan, s: StoreSummary) -> list[str]:
@@ -130,7 +134,7 @@ def _told(plan: StorePlan, s: StoreSummary) -> list[str]:
         f"bar length   {s.bar_s} s",
         f"activity     {'trade count' if s.activity == 'trades' else 'log volume'}",
         f"bars         {s.bars:,}, {findings.instant(s.from_ts)} to {findings.instant(s.to_ts)} UTC, "
-        f"{s.symbol_days:,} symbol-days",
-        f"history      {s.warm_bars:,} bars of {plan.warm_days:g} days before",
+        f"{findings.counted(s.symbol_days, 'symbol-day')}",
+        f"history      {findings.counted(s.warm_bars, 'bar')} of {_days(plan)} before",
         f"holes        {s.holes:,} not filled",
     ]

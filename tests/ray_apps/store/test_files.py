@@ -172,6 +172,36 @@ def test_unreadable_files(tmp_path: Path) -> None:
         read_bars(tmp_path / "Z.csv")
 
 
+DEFLATED = gzip.compress(f"{HEADER}\n{row(0)}\n{row(1)}\n".encode())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x1f\x8b" + bytes(range(200, 256)),
+        b"\x1f\x8b\x08\x00 and no more than a header",
+        DEFLATED[:2],
+        DEFLATED[:8],
+        DEFLATED[:14],
+        DEFLATED[:12] + b"\xff" * 30,
+    ],
+    ids=["junk", "text", "magic", "stub", "no-line", "damaged"],
+)
+def test_broken_gzip_is_not_called_empty(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "A.csv.gz").write_bytes(content)
+    with pytest.raises(FileError) as e:
+        read_bars(tmp_path / "A.csv.gz")
+    assert "empty" not in str(e.value)
+    assert "gzip data" in str(e.value) or "broken off or damaged" in str(e.value)
+
+
+@pytest.mark.parametrize("rest", [b"", DEFLATED[:2], DEFLATED[:8], b"\x1f\x8b\x08\xff"])
+def test_a_member_cut_within_its_header_leaves_those_before(tmp_path: Path, rest: bytes) -> None:
+    (tmp_path / "A.csv.gz").write_bytes(DEFLATED + rest)
+    found = read_bars(tmp_path / "A.csv.gz")
+    assert (len(found), found.refused) == (2, {"truncated": 1} if rest else {})
+
+
 def test_a_cut_off_file_gives_the_rows_before(tmp_path: Path) -> None:
     text = "\n".join(["t,o,h,l,c,v", *(row(i) for i in range(5_000))]) + "\n"
     packed = gzip.compress(text.encode())
