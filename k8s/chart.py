@@ -108,8 +108,8 @@ too; `k8s/loki` holds an example that brings them to a Loki.
   run until the next `close`, or until `kubectl create job now-close --from=cronjob/tapewatch-hours-close`.
 - **Uninstalls** end the Ray clusters first, by a job of the serving image: workers drain within their grace. Helm gives
   that five minutes; with a grace above 200 s add `--timeout`, the grace and two minutes. Where the image cannot be
-  pulled, Helm stops a minute and a half after the grace: `helm uninstall tapewatch -n tapewatch --no-hooks` goes on, and
-  KubeRay gives the clusters up five minutes later. The volumes of the bundled servers stay.
+  pulled, Helm stops a minute and a half after the grace: `helm uninstall tapewatch -n tapewatch --no-hooks` goes on,
+  and KubeRay gives the clusters up five minutes later. The volumes of the bundled servers stay.
 - **Rules and boards** belong to one release for each Prometheus and Grafana: a second one's rules would be evaluated
   beside the first's, and its boards have the same uids.
 - **GitOps** (Argo CD, `helm template | kubectl apply`): a render without a cluster cannot see the

@@ -5,10 +5,8 @@ import gc
 import logging
 import secrets
 import time
-from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -26,8 +24,9 @@ from ray_apps.ingest.plan import FeedPlan
 from ray_apps.ingest.receipts import Receipt
 from ray_apps.ingest.service import FeedService
 from ray_apps.logs import log_json
-from ray_apps.metrics import MetricSet, Snapshot
-from ray_apps.placement import DESK, NAMESPACE, SCORER, SINKS, feed_name, shard_name
+from ray_apps.metrics import MetricSet
+from ray_apps.placement import DESK, SCORER, feed_name, shard_name
+from ray_apps.remote import call, count, named
 from ray_apps.scoring.shadow import Shadow
 from ray_apps.shards import recovery
 from ray_apps.shards.aftermath import Aftermath
@@ -48,8 +47,6 @@ LOG = logging.getLogger(__name__)
 
 SAVE_AFTER_S = 1.0
 """From the message that makes a checkpoint due to its copying: within a minute most is quiet by then."""
-CALL_S = 90.0
-"""A call to an actor may take a whole recovery; beyond this it is given up and made again."""
 
 
 class ShardActor:
@@ -372,35 +369,3 @@ def scorer() -> Any:
     from ray import serve
 
     return serve.get_app_handle(SCORER)
-
-
-def wait(ref: Any) -> Any:
-    """Wait for a remote call from outside the actors."""
-    return ray.get(ref, timeout=CALL_S)
-
-
-async def count(snapshot: Snapshot) -> None:
-    """Send a process's metrics to the hub; there is none before the sinks are up."""
-    await call(named(SINKS).count.remote(snapshot))
-
-
-@lru_cache(maxsize=256)
-def named(name: str) -> Any:
-    """Find an actor; a handle stays good over the actor's restarts, and until a supervisor ends it for another."""
-    return ray.get_actor(name, namespace=NAMESPACE)
-
-
-async def call(ref: Awaitable[Any]) -> Any:
-    """Await a remote call with a deadline; a remote error of ours comes as itself."""
-    try:
-        async with asyncio.timeout(CALL_S) as within:
-            return await ref
-    except TimeoutError as e:
-        if not within.expired():
-            raise
-        raise TimeoutError(f"expected an answer of a process within {CALL_S:.0f} s, was none: is it busy?") from e
-    except ray.exceptions.ActorDiedError:
-        named.cache_clear()  # there may be another of its name by now
-        raise
-    except ray.exceptions.RayTaskError as e:
-        raise (e.cause if isinstance(e.cause, Exception) else e) from None

@@ -29,6 +29,7 @@ from ray_apps.local.process import FolderLock, InUseError, LocalError, free_port
 from ray_apps.local.stack import Stack
 from ray_apps.local.start import Start, start_of
 from ray_apps.reload import ConfigWatch
+from ray_apps.remote import call, named
 from ray_apps.screen import Screen
 from ray_apps.settings import Settings
 from ray_apps.store.checkpoints import sweep
@@ -300,7 +301,7 @@ def gateway_deployment(plan: plans.GatewayPlan, resources: Mapping[str, float] |
     from ray import serve
 
     async def metrics() -> str:
-        return str(await actors.call(actors.named(placement.SINKS).metrics.remote()))
+        return str(await call(named(placement.SINKS).metrics.remote()))
 
     def build() -> "FastAPI":  # Serve tells a builder from an application by its being a plain function
         from ray_apps.api.gateway import application

@@ -37,6 +37,7 @@ from ray_apps.placement import (
     STREAM_RESOURCES,
 )
 from ray_apps.reload import change_of
+from ray_apps.remote import named
 from ray_apps.settings import Settings, flatten, load_settings
 from ray_apps.store.checkpoints import sweep
 from ray_apps.store.migrate import await_schema
@@ -210,16 +211,16 @@ def drain_here(deadline: float) -> list[str]:
     Of what is left then, the checkpoints have the half, whatever the feeds' stop takes. The hub forgets what ends here,
     so that nobody is called; the supervisor, where there is one, expects it again.
     """
-    named = [n["name"] for n in ray.util.list_named_actors(all_namespaces=True) if n["namespace"] == NAMESPACE]
-    streams = {name: actors.named(name) for name in named if name == DESK or name.startswith(("feed-", "shard-"))}
+    names = [n["name"] for n in ray.util.list_named_actors(all_namespaces=True) if n["namespace"] == NAMESPACE]
+    streams = {name: named(name) for name in names if name == DESK or name.startswith(("feed-", "shard-"))}
     nodes = {h.__ray_call__.remote(actors.node): n for n, h in streams.items()}
     found = settle(list(nodes), min(FIND_S, (deadline - time.monotonic()) / 4))
     here = [nodes[ref] for ref in found if _is_here(ref)]
     stops = [streams[n].stop.remote() for n in here if n.startswith("feed-")]
     settle(stops, (deadline - time.monotonic()) / 2)
     settle([streams[n].save.remote() for n in here if n.startswith("shard-")], deadline - time.monotonic())
-    if SINKS in named:
-        settle([actors.named(SINKS).forget.remote(here)], FORGET_S)
+    if SINKS in names:
+        settle([named(SINKS).forget.remote(here)], FORGET_S)
     return here
 
 

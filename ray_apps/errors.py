@@ -2,8 +2,10 @@
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
+F = TypeVar("F", bound=Mapping[str, Any])
 _POLITE = re.compile(r"^(Value error, )?(Input|Value|String|Tuple|Dictionary|List)? ?(should )?(be )?(expected )?")
 """What pydantic says before the expectation itself."""
 _PLAIN = {"missing": "a value", "timezone_aware": "a time zone, as in 2026-01-02T09:30Z"}
@@ -34,6 +36,16 @@ def expectation(kind: str, said: str) -> str:
     """
     plain = _POLITE.sub("", said).partition(", unable to")[0].partition(" after validation")[0]
     return _PLAIN.get(kind, plain.replace("match pattern", "text that matches"))
+
+
+def primary(faults: Sequence[F]) -> list[F]:
+    """Leave out that a list is too short where an item of it is at fault: pydantic counts only those that are right.
+
+    >>> [f["type"] for f in primary([{"loc": ("a", 0), "type": "enum"}, {"loc": ("a",), "type": "too_short"}])]
+    ['enum']
+    """
+    above = {tuple(f["loc"])[:-1] for f in faults}
+    return [f for f in faults if f["type"] != "too_short" or tuple(f["loc"]) not in above]
 
 
 def likely(word: str, known: Iterable[str], none: str) -> str:

@@ -33,7 +33,7 @@ from ray_apps.config import (
     UniverseConfig,
 )
 from ray_apps.config_services import HttpConfig, MetricsConfig, RecordingConfig, SimulatorConfig
-from ray_apps.errors import UsageError, expectation, likely
+from ray_apps.errors import UsageError, expectation, likely, primary
 from ray_apps.imports.config import S3Config
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def load_settings(
         sources = tuple(InitSettingsSource(Settings, init_kwargs=layer) for layer in layers)
         return Settings(_build_sources=(sources, {}))
     except ValidationError as e:
-        raise ConfigError([_line(fault, flags, names, path) for fault in e.errors()]) from None
+        raise ConfigError([_line(fault, flags, names, path) for fault in primary(e.errors())]) from None
 
 
 def data_folder(said: object, environ: Mapping[str, str] | None = None) -> Path:

@@ -28,6 +28,7 @@ from ray_apps.placement import (
     shard_name,
 )
 from ray_apps.reload import Change
+from ray_apps.remote import named
 from ray_apps.screen import Screen
 from ray_apps.settings import Settings, detection_config
 from ray_apps.shards.desk import DeskService
@@ -276,4 +277,4 @@ def end(handles: Iterable[Any]) -> None:
     for handle in handles:
         with suppress(Exception):
             ray.kill(handle)
-    actors.named.cache_clear()
+    named.cache_clear()

@@ -16,6 +16,7 @@ MAX_FUNCTION_LINES = 80
 
 RAY_FILES = {
     *("ray_apps/app.py", "ray_apps/cluster.py", "ray_apps/supervisor.py", "ray_apps/actors.py"),
+    "ray_apps/remote.py",
     *("ray_apps/metrics.py", "training/search.py"),
 }
 ENVIRONMENT_FILES = {"ray_apps/settings.py"}

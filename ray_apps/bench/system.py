@@ -12,7 +12,6 @@ from typing import Any
 import httpx
 
 from features.market.types import AssetClass
-from ray_apps import actors
 from ray_apps.app import Up
 from ray_apps.commands.up import UpOptions
 from ray_apps.ingest.config import FeedConfig
@@ -20,6 +19,7 @@ from ray_apps.ingest.plan import WarmPlan
 from ray_apps.ingest.receipts import Receipt
 from ray_apps.local.stack import Simulated, Stack
 from ray_apps.local.start import Start
+from ray_apps.remote import wait
 from ray_apps.screen import Screen
 from ray_apps.settings import Settings, load_settings
 from ray_apps.supervisor import Ground
@@ -132,12 +132,12 @@ class System(RayFirst):
 
     def receipts(self, after_ns: int) -> list[Receipt]:
         """Give what was stored after a time."""
-        found: list[Receipt] = actors.wait(self.feed.receipts.remote(after_ns))
+        found: list[Receipt] = wait(self.feed.receipts.remote(after_ns))
         return found
 
     def counters(self) -> dict[str, Any]:
         """Give the feed's counters."""
-        found: dict[str, Any] = actors.wait(self.feed.look.remote(2**62))
+        found: dict[str, Any] = wait(self.feed.look.remote(2**62))
         return found
 
     def end(self) -> None:

@@ -26,6 +26,7 @@ from ray_apps.cluster import drain_here
 from ray_apps.config import SinksConfig
 from ray_apps.config_services import MetricsConfig
 from ray_apps.placement import CLUSTER, FEED_OPTIONS, GATEWAY_RESOURCES, NAMESPACE, SCORER_RESOURCES, feed_name
+from ray_apps.remote import named
 from ray_apps.shards.shard import ShardConfig
 from ray_apps.sinks.service import SinkPlan
 
@@ -43,7 +44,7 @@ class SlowFeed:
     """A feed whose stop takes for ever; it has loaded what the real one has."""
 
     def __init__(self) -> None:
-        actors.named.cache_clear()
+        named.cache_clear()
 
     async def stop(self) -> None:
         await asyncio.Event().wait()
@@ -53,7 +54,7 @@ class SavedShard:
     """A shard that says whether it was saved."""
 
     def __init__(self) -> None:
-        actors.named.cache_clear()
+        named.cache_clear()
         self.is_saved = False
 
     async def save(self) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from ray_apps.words import counted
 from training.commands import findings
 
 if TYPE_CHECKING:
@@ -111,8 +112,8 @@ def _told(
 
 def _count(s: Summary | StoreSummary) -> str:
     return (
-        f"{findings.counted(s.anomalies, 'anomaly', 'anomalies')}; "
-        f"{findings.counted(s.own_episodes, 'own episode')}, {s.own_episodes_per_symbol_day:.3f} per "
+        f"{counted(s.anomalies, 'anomaly', 'anomalies')}; "
+        f"{counted(s.own_episodes, 'own episode')}, {s.own_episodes_per_symbol_day:.3f} per "
         f"symbol-day; the market's {s.market_episodes:,}"
     )
 

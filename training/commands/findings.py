@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ray_apps.errors import UserError
+from ray_apps.words import counted
 
 if TYPE_CHECKING:
     from training.reel import StoreSummary
@@ -89,15 +90,6 @@ def found(summary: Summary | StoreSummary, out: Path | None, *, speed: bool = Fa
         engine, whole = summary.engine_bars_per_s, summary.bars_per_s
         lines.append(f"speed        {engine:,.0f} bars/s in the Engine, {whole:,.0f} with reading")
     return lines
-
-
-def counted(n: int, one: str, many: str = "") -> str:
-    """Say how many.
-
-    >>> counted(1, "anomaly", "anomalies"), counted(2_000, "bar")
-    ('1 anomaly', '2,000 bars')
-    """
-    return f"{n:,} {one if n == 1 else many or one + 's'}"
 
 
 def instant(ms: int) -> str:

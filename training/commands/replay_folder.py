@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from ray_apps.words import counted
 from training.commands import differences, findings
 from training.commands.asked import Asked
 from training.commands.common import seconds_of
@@ -85,12 +86,12 @@ def _told(s: Summary) -> list[str]:
     joined = "" if s.file_bar_s == [s.bar_s] else f" (the files' own: {read} s)"
     first, last = findings.instant(s.first_ts), findings.instant(s.last_ts)
     activity = "trade count (n in every file)" if s.activity == "trades" else "log volume (no n in every file)"
-    left_out = f", {findings.counted(s.n_bad_files, 'file')} left out" if s.n_bad_files else ""
+    left_out = f", {counted(s.n_bad_files, 'file')} left out" if s.n_bad_files else ""
     return [
         f"series       {s.series} of {s.asset_class}{left_out}",
         f"bar length   {s.bar_s} s{joined}",
         f"activity     {activity}",
-        f"bars         {s.bars:,}, {first} to {last} UTC, {findings.counted(s.symbol_days, 'symbol-day')}",
-        f"dropped      {findings.counted(s.n_silent, 'row')} without volume, "
-        f"{findings.counted(s.n_refused, 'bad row')}, {s.n_duplicates:,} repeated",
+        f"bars         {s.bars:,}, {first} to {last} UTC, {counted(s.symbol_days, 'symbol-day')}",
+        f"dropped      {counted(s.n_silent, 'row')} without volume, "
+        f"{counted(s.n_refused, 'bad row')}, {s.n_duplicates:,} repeated",
     ]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ray_apps.errors import UserError
+from ray_apps.words import counted
 from training.commands import findings
 from training.commands.asked import Asked
 from training.commands.common import asset_class_of
@@ -73,8 +74,7 @@ def _told(s: RecordingSummary) -> list[str]:
     holes += [f"{s.holes['filled']} filled"] if s.holes["filled"] else []
     return [
         f"series       {s.series:,} of {s.asset_class}",
-        f"recorded     {findings.counted(s.segments, 'segment')}, {findings.counted(s.frames, 'frame')}, "
-        f"{findings.counted(s.windows, 'window')}",
+        f"recorded     {counted(s.segments, 'segment')}, {counted(s.frames, 'frame')}, {counted(s.windows, 'window')}",
         f"bars         {s.bars:,}{span}",
         f"holes        {', '.join(holes) or 'none'}",
         f"models       {', '.join(s.models) or 'none'}",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from ray_apps.errors import UsageError
+from ray_apps.words import counted
 from training.commands import differences, findings
 from training.commands.asked import Asked
 from training.commands.common import World
@@ -107,7 +108,7 @@ def _warn(plan: StorePlan, s: StoreSummary) -> None:
     _warn_of_history(plan, s)
     if s.windows_unknown:
         typer.echo(
-            f"warning: of {findings.counted(s.windows_unknown, 'window')} nothing was kept of the market: there no "
+            f"warning: of {counted(s.windows_unknown, 'window')} nothing was kept of the market: there no "
             "shock and no break is called, and no rate is rescaled",
             err=True,
         )
@@ -134,7 +135,7 @@ def _told(plan: StorePlan, s: StoreSummary) -> list[str]:
         f"bar length   {s.bar_s} s",
         f"activity     {'trade count' if s.activity == 'trades' else 'log volume'}",
         f"bars         {s.bars:,}, {findings.instant(s.from_ts)} to {findings.instant(s.to_ts)} UTC, "
-        f"{findings.counted(s.symbol_days, 'symbol-day')}",
-        f"history      {findings.counted(s.warm_bars, 'bar')} of {_days(plan)} before",
+        f"{counted(s.symbol_days, 'symbol-day')}",
+        f"history      {counted(s.warm_bars, 'bar')} of {_days(plan)} before",
         f"holes        {s.holes:,} not filled",
     ]
