@@ -201,7 +201,8 @@ def test_killed_in_the_middle_it_is_completed_by_the_next(dsn: str, tmp_path: Pa
         async with asyncio.timeout(60):
             finished = await command(dsn, *args)
             out, err = await finished.communicate()
-        assert (finished.returncode, err) == (0, b"")
+        assert finished.returncode == 0, err
+        assert b"error" not in err  # how far it is may stand there, where the machine is busy
         assert f'"new": {n - 2 * pieces.BATCH_ROWS}, "revised": 0, "same": {2 * pieces.BATCH_ROWS}'.encode() in out
 
     asyncio.run(main())
