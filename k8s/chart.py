@@ -51,6 +51,7 @@ PORTS = {"type": "array", "minItems": 1, "items": PORT}
 FILLED = {"type": "string", "minLength": 1}
 SPECIAL: dict[str, Any] = {
     "tiers": TIERS, "tolerations": PEERS, "gatewayFrom": PEERS, "prometheusFrom": PEERS, "extraEgress": PEERS,
+    "sourcesFrom": PEERS,
     "name": {"type": "string", "pattern": "^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$"},
     "fullnameOverride": {"type": "string", "pattern": "^$|^[a-z]([a-z0-9-]*[a-z0-9])?$"},
     "runbooks": {"type": "string", "pattern": "^$|^https?://.+/$"},

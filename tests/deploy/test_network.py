@@ -8,7 +8,7 @@ import pytest
 from tests.deploy.helm import CHART, VALUES, named, pods, rendered
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
-HA, MINIMAL = (CHART / "ci" / f"{name}-values.yaml" for name in ("ha", "minimal"))
+HA, KIND, MINIMAL = (CHART / "ci" / f"{name}-values.yaml" for name in ("ha", "kind", "minimal"))
 RESTRICTED = CHART / "ci" / "netpol-restricted-values.yaml"
 BACKFILL = ("backfill.schedule=0 6 * * 1-5", "vendor.existingSecret=polygon")
 
@@ -93,3 +93,13 @@ def test_nothing_leaves_where_nothing_may() -> None:
     policies = [o["spec"] for o in objects if o["kind"] == "NetworkPolicy"]
     assert "ipBlock" not in str(policies)
     assert Policy(objects, "tw-tapewatch-within").way_out(3128) == [{}]
+
+
+def test_boards_elsewhere_ask_the_sources_where_they_are_let_in() -> None:
+    assert "sources" not in str([o["metadata"]["name"] for o in rendered(KIND) if o["kind"] == "NetworkPolicy"])
+    peer = "networkPolicy.sourcesFrom[0].namespaceSelector.matchLabels.team=watch"
+    policy = Policy(rendered(KIND, peer), "tw-tapewatch-sources").spec
+    (rule,) = policy["ingress"]
+    assert rule["from"] == [{"namespaceSelector": {"matchLabels": {"team": "watch"}}}]
+    assert [p["port"] for p in rule["ports"]] == [5432, 9090]
+    assert policy["podSelector"]["matchExpressions"][0]["values"] == ["postgresql", "prometheus"]
