@@ -285,8 +285,7 @@ def main() -> int:
         on.check("image", lambda: run(shlex.split(given.build.format(tag="tapewatch:0.1.0")), 1_500)[-60:].strip())
     Proof(on).all(given.keep)
     print(json.dumps({k: round(v, 1) for k, v in on.figures.items()}))
-    print(f"{on.n_passed} passed, {len(on.failed)} failed in {time.monotonic() - began:.0f} s", flush=True)
-    return 1 if on.failed else 0
+    return on.end(began)
 
 
 if __name__ == "__main__":

@@ -12,11 +12,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from k8s.reach import CHART, READY_S, RELEASE, Run, run, until
+from k8s.reach import CHART, READY_S, RELEASE, Run, until
 
 TOLD_S = 240.0
-LEFT_S = 420.0
-"""Without its image the operator cannot sweep Redis of a cluster; it gives up after five minutes."""
 THEIRS = "someones-postgresql"
 """A database that is not of the chart, on a small volume."""
 NOWHERE = "10.96.255.250"
@@ -189,9 +187,7 @@ def prove(on: Run, fault: Fault) -> str:
         assert "hush" not in said[0], f"expected no password, was {said[0]}"
         after = fault.then(on)
     finally:
-        on.helm("uninstall", RELEASE, "--wait", "--timeout", "6m", *fault.uninstall)
-        on.kubectl("delete", "pvc", "-l", f"app.kubernetes.io/instance={RELEASE}", "--wait=false")
-        until(lambda: not left(on), LEFT_S, "nothing left")
+        on.uninstall(*fault.uninstall)
     return " | ".join(filter(None, (said[0][:300], after)))
 
 
@@ -204,12 +200,6 @@ def with_helm(on: Run, verb: str, *arguments: str) -> None:
             raise
 
 
-def left(on: Run) -> list[str]:
-    """Name what is left of the release but its volumes."""
-    mine = f"app.kubernetes.io/instance={RELEASE}"
-    return on.kubectl("get", "rayservice,raycluster,all,secret,configmap,pdb", "-l", mine, "-o", "name").split()
-
-
 def main() -> int:
     """Prove each; 1 where one failed."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -218,18 +208,14 @@ def main() -> int:
     given = parser.parse_args()
     on = Run(given.namespace, ["-f", str(CHART / "ci" / "kind-values.yaml")])
     began = time.monotonic()
-    run(["kubectl", "create", "namespace", given.namespace])
-    try:
+    with on.space():
         on.kubectl("run", THEIRS, "--image=postgres:15", "--port=5432", "--expose", f"--overrides={THEIRS_SPEC}")
         until(lambda: sql(on, "SELECT 1") == "1", 60, "a database")
         sql(on, "CREATE ROLE reader LOGIN PASSWORD 'hush'")
         for fault in faults():
             if not given.only or fault.name in given.only:
                 on.check(fault.name, lambda fault=fault: prove(on, fault))
-    finally:
-        run(["kubectl", "delete", "namespace", given.namespace, "--timeout=120s"], 180)
-    print(f"{on.n_passed} passed, {len(on.failed)} failed in {time.monotonic() - began:.0f} s", flush=True)
-    return 1 if on.failed else 0
+    return on.end(began)
 
 
 if __name__ == "__main__":

@@ -16,11 +16,9 @@ from pathlib import Path
 
 import httpx
 
-from k8s.faults import left
-from k8s.reach import CHART, READY_S, RELEASE, Bars, Run, run, until
+from k8s.reach import CHART, READY_S, RELEASE, Bars, Run, until
 
 BACK_S = 240.0
-GONE_S = 420.0
 ONE = ("ray.workers[0].replicas=1", "persistence.accessMode=ReadWriteMany")
 TWO = ("ray.workers[0].replicas=2", "ray.workers[0].maxReplicas=2", "persistence.accessMode=ReadWriteMany")
 SPLIT = (
@@ -71,19 +69,19 @@ class Operator:
 
     def external(self) -> None:
         """Install on a PostgreSQL and a Redis that are not the chart's."""
-        with self.servers(), self.installed("install on servers of ours", values=["external-services"]):
+        with self.servers(), self.installed("install on servers of ours", values="external-services"):
             self.on.check("helm test on them", self.tested)
 
     @contextlib.contextmanager
-    def installed(self, name: str, *sets: str, values: list[str] | None = None) -> Iterator[None]:
+    def installed(self, name: str, *sets: str, values: str = "kind") -> Iterator[None]:
         """Install, wait until it serves; uninstall whatever came between, and see it gone."""
-        files = [part for v in values or [] for part in ("-f", str(CHART / "ci" / f"{v}-values.yaml"))]
+        file = str(CHART / "ci" / f"{values}-values.yaml")
         self.sets = sets
 
         def install() -> str:
             began = time.monotonic()
             chosen = [f"--set={s}" for s in sets]
-            self.on.helm("install", RELEASE, str(CHART), *(files or self.on.values), *chosen, "--timeout", "8m")
+            self.on.helm("install", RELEASE, str(CHART), "-f", file, *chosen, "--timeout", "8m")
             until(self.on.is_running, READY_S, "the RayService to run")
             return f"ready after {time.monotonic() - began:.0f} s"
 
@@ -91,13 +89,7 @@ class Operator:
         try:
             yield
         finally:
-            self.on.check("uninstall", self.gone)
-
-    def gone(self) -> str:
-        """Uninstall; find nothing left."""
-        self.on.helm("uninstall", RELEASE, "--wait", "--timeout", "6m")
-        self.on.kubectl("delete", "pvc", "-l", f"app.kubernetes.io/instance={RELEASE}", "--wait=false")
-        return f"nothing left {until(lambda: not left(self.on), GONE_S, 'nothing left'):.0f} s later"
+            self.on.check("uninstall", lambda: f"nothing left {self.on.uninstall():.0f} s later")
 
     @contextlib.contextmanager
     def servers(self) -> Iterator[None]:
@@ -228,14 +220,10 @@ def main() -> int:
     given = parser.parse_args()
     on = Run(given.namespace, ["-f", str(CHART / "ci" / "kind-values.yaml")])
     began = time.monotonic()
-    run(["kubectl", "create", "namespace", given.namespace])
-    try:
+    with on.space():
         for name in given.only or works:
             getattr(Operator(on), name)()
-    finally:
-        run(["kubectl", "delete", "namespace", given.namespace, "--timeout=120s"], 180)
-    print(f"{on.n_passed} passed, {len(on.failed)} failed in {time.monotonic() - began:.0f} s", flush=True)
-    return 1 if on.failed else 0
+    return on.end(began)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ ROOT = Path(__file__).resolve().parents[1]
 CHART = ROOT / "charts" / "tapewatch"
 RELEASE = "tapewatch"
 READY_S = 600.0
+LEFT_S = 420.0
+"""Without its image the operator cannot sweep Redis of a cluster; it gives up after five minutes."""
 BURSTS = "histogram_quantile(0.99, sum by (le) (rate(tapewatch_burst_seconds_bucket[{}])))"
 LOOK_S = 2.0
 
@@ -72,6 +74,33 @@ class Run:
             found = client.get("/api/v1/query", params={"query": BURSTS.format(last)}).json()["data"]["result"]
         assert found, "expected bursts counted, was none"
         return float(found[0]["value"][1])
+
+    def left(self) -> list[str]:
+        """Name what is left of the release but its volumes."""
+        mine = f"app.kubernetes.io/instance={RELEASE}"
+        kinds = "rayservice,raycluster,all,secret,configmap,pdb"
+        return self.kubectl("get", kinds, "-l", mine, "-o", "name").split()
+
+    def uninstall(self, *options: str) -> float:
+        """Uninstall, volumes too; give the seconds until nothing was left."""
+        self.helm("uninstall", RELEASE, "--wait", "--timeout", "6m", *options)
+        self.kubectl("delete", "pvc", "-l", f"app.kubernetes.io/instance={RELEASE}", "--wait=false")
+        return until(lambda: not self.left(), LEFT_S, "nothing left")
+
+    @contextlib.contextmanager
+    def space(self) -> Iterator[None]:
+        """Make the namespace; delete it in the end."""
+        run(["kubectl", "create", "namespace", self.namespace])
+        try:
+            yield
+        finally:
+            run(["kubectl", "delete", "namespace", self.namespace, "--timeout=120s"], 180)
+
+    def end(self, began_s: float) -> int:
+        """Print the summary of the checks; give the exit code."""
+        took_s = time.monotonic() - began_s
+        print(f"{self.n_passed} passed, {len(self.failed)} failed in {took_s:.0f} s", flush=True)
+        return 1 if self.failed else 0
 
     def memory(self) -> dict[str, float]:
         """Give the working set of each component in MB, as the nodes tell it."""

@@ -30,8 +30,7 @@ def measure(on: Run, symbols: int) -> dict[str, object]:
     cores = {pod: (s - before.get(pod, 0.0)) / (time.monotonic() - since) for pod, s in on.processor_s().items()}
     p99_s = on.burst_p99_s("3m")
     used = on.memory()
-    on.helm("uninstall", RELEASE, "--wait", "--timeout", "6m")
-    on.kubectl("delete", "pvc", "-l", f"app.kubernetes.io/instance={RELEASE}")
+    on.uninstall()
     said: dict[str, object] = {"symbols": symbols, "ready_s": round(ready_s), "burst_p99_s": round(p99_s, 3)}
     said |= {f"{component}_mb": round(mb) for component, mb in sorted(used.items())}
     return said | {f"{component}_cores": round(n, 3) for component, n in sorted(cores.items())}

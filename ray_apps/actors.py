@@ -59,7 +59,6 @@ class ShardActor:
         self.checkpoint_s = checkpoint_s
         self.is_recovered = False
         self.has_state = False
-        self._is_half_warm = False
         self.saved_at = time.monotonic()
         cache = RedisCache(config.cache_url, config.cache_ttl_s) if config.cache_url else None
         name = shard_name(config.asset_class, config.shard)
@@ -94,10 +93,10 @@ class ShardActor:
         """Recover if need be; give the newest applied message, -1 where there is no state to start from."""
         async with self._lock:
             await self._recover()
-            if self._is_half_warm:  # the feed that told the history ended: the next one tells it from the beginning
-                self.shard.reset()
-                self._is_half_warm = False
-            return self.shard.applied_seq if self.has_state else -1
+            if self.has_state:
+                return self.shard.applied_seq
+            self.shard.reset()  # of half a history, whose feed ended: the next one tells it from the beginning
+            return -1
 
     async def warm(self, block: BarBlock, ctx: Contexts, opened: tuple[Opened, ...]) -> Peaks:
         """Fold history, into a state that knows nothing else; give the peaks counted per day."""
@@ -105,7 +104,6 @@ class ShardActor:
             if self.has_state:
                 self.shard.reset()
                 self.has_state = False
-            self._is_half_warm = True
             self.shard.open(opened)
             return self.shard.warm(block, ctx)
 
@@ -114,7 +112,7 @@ class ShardActor:
         async with self._lock:
             await recovery.fold_stored(self.shard, since_ns)
             await recovery.save(self.shard)
-            self.has_state, self._is_half_warm = True, False
+            self.has_state = True
             gc.freeze()  # what is there now stays: a collection in the middle of a burst need not look at it
             return self.shard.applied_seq
 

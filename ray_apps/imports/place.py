@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from ray_apps.errors import UsageError
 from ray_apps.imports.errors import PlaceError
-from ray_apps.store.files import SUFFIXES, FileError
+from ray_apps.store.files import SUFFIXES, FileError, without_suffix
 from ray_apps.store.sieve import one_line
 
 if TYPE_CHECKING:
@@ -48,12 +48,12 @@ class Place:
     @property
     def stem(self) -> str:
         """Give the last part of its name, without what says its format."""
-        return _without_suffix(self.source.rpartition("/")[2])
+        return without_suffix(self.source.rpartition("/")[2])
 
     @property
     def label(self) -> str:
         """Give its name for messages, without what says its format."""
-        return _without_suffix(self.name)
+        return without_suffix(self.name)
 
 
 def find(wanted: Sequence[str], s3: "S3Config") -> list[Place]:
@@ -89,10 +89,6 @@ def is_bar_file(source: str) -> bool:
     """
     last = source.rpartition("/")[2]
     return last.endswith(SUFFIXES) and not last.startswith(".") and last not in SUFFIXES
-
-
-def _without_suffix(name: str) -> str:
-    return next((name.removesuffix(s) for s in SUFFIXES if name.endswith(s)), name)
 
 
 def _local(one: str) -> list[Place]:

@@ -9,7 +9,7 @@ from features.market.symbols import EXAMPLES
 from features.market.types import AssetClass
 from ray_apps.errors import UsageError
 from ray_apps.imports.spelling import ours
-from ray_apps.store.files import SUFFIXES
+from ray_apps.store.files import without_suffix
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def told_symbols(told: Told, texts: Sequence[str]) -> Told:
         pattern, is_pair, name = word.partition("=")
         if not (pattern and is_pair):
             raise UsageError(f"--symbol: expected one name, or FILE=NAME for each of some files, was {word!r}")
-        pattern = next((pattern.removesuffix(s) for s in SUFFIXES if pattern.endswith(s)), pattern)
+        pattern = without_suffix(pattern)
         symbol = _spelled(told.asset_class, name)
         if symbols.setdefault(pattern, symbol) != symbol:
             raise UsageError(f"--symbol: expected one symbol for {pattern}, was {symbols[pattern]} and {symbol}")

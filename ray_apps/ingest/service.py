@@ -221,9 +221,8 @@ class FeedService:
             heard_ns = await heard_of(conn, self.plan.asset_class)
         self._dark_s = (time.time_ns() - heard_ns) / NS_PER_S if heard_ns else 0.0
         if heard_ns and not self._stored_end_ns and self.plan.warm is not None:
-            self._stored_end_ns = (
-                self.plan.warm.until_ns
-            )  # a start that ended before its first bar was stored lost some
+            # an earlier start ended before its first bar was stored: what it had received is a hole
+            self._stored_end_ns = self.plan.warm.until_ns
 
     async def _unless_stopped(self, task: asyncio.Task[T]) -> T | None:
         """Give what a task comes to; None, and no task, when the feed is stopped meanwhile."""

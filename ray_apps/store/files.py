@@ -140,10 +140,19 @@ def symbol_of(path: Path) -> str:
     >>> symbol_of(Path("bars/BTC-USD.csv.gz")), symbol_of(Path("BRK.B.parquet"))
     ('BTC-USD', 'BRK.B')
     """
-    for suffix in SUFFIXES:
-        if path.name.endswith(suffix) and len(path.name) > len(suffix):
-            return path.name.removesuffix(suffix)
-    raise FileError(f"{path.name}: expected a file NAME{', NAME'.join(SUFFIXES)}")
+    found = without_suffix(path.name)
+    if found in ("", path.name):
+        raise FileError(f"{path.name}: expected a file NAME{', NAME'.join(SUFFIXES)}")
+    return found
+
+
+def without_suffix(name: str) -> str:
+    """Give the name of a file without what says its format.
+
+    >>> without_suffix("BTC-USD.csv.gz"), without_suffix("prices")
+    ('BTC-USD', 'prices')
+    """
+    return next((name.removesuffix(s) for s in SUFFIXES if name.endswith(s)), name)
 
 
 def read_bars(path: Path) -> SeriesFile:

@@ -10,7 +10,6 @@ import pytest
 from features.decisions.config import DetectionConfig, DetectorRule
 from features.market.types import AssetClass
 from features.stages.peers import Peers
-from ray_apps.cli import run
 from tests.support.builders import Scene, block, cut, engine
 from tests.support.folders import write
 from training.difference import ADDED, CHANGED, GONE, Comparison, Difference
@@ -164,19 +163,6 @@ def test_a_folder_says_what_its_bars_say(tmp_path: Path) -> None:
     assert of(comparison.differences) == of(compared(SCENE, then).differences)
     assert other.own_episodes_per_symbol_day <= now.own_episodes_per_symbol_day
     assert now.symbol_days == other.symbol_days > 0
-
-
-@pytest.fixture
-def tapewatch(capsys, monkeypatch, tmp_path):
-    monkeypatch.delenv("TAPEWATCH_CONFIG", raising=False)
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
-
-    def call(*args: object) -> tuple[int, str, list[str]]:
-        code = run([str(a) for a in args])
-        out, err = capsys.readouterr()
-        return code, out, err.splitlines()
-
-    return call
 
 
 def test_the_command_prints_what_would_change(tapewatch, tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from features.market.bars import infer_bar_ms
 from features.market.types import NS_PER_MS, NS_PER_S
-from ray_apps.cli import run
 from training.lengths import Length, common_s, length_of
 
 MINUTE = 60 * NS_PER_S
@@ -106,19 +105,6 @@ def test_the_folders_length_is_what_is_sure() -> None:
 
 
 # the command
-
-
-@pytest.fixture
-def tapewatch(capsys, monkeypatch, tmp_path):
-    monkeypatch.delenv("TAPEWATCH_CONFIG", raising=False)
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
-
-    def call(*args: object) -> tuple[int, str, list[str]]:
-        code = run([str(a) for a in args])
-        out, err = capsys.readouterr()
-        return code, out, err.splitlines()
-
-    return call
 
 
 def bars_at(path: Path, minutes: list[int]) -> None:

@@ -13,20 +13,9 @@ from features.stages.market_stream import MarketStream
 from features.stages.symbol_stream import SymbolStream
 from features.stages.symbols import Symbols
 from features.state import SeriesShape
-from ray_apps.cli import run
 from ray_apps.store import recording
 from tests.support.builders import Scene, batch, block
 from training.commands import findings
-
-
-@pytest.fixture
-def tapewatch(capsys):
-    def call(*args: object) -> tuple[int, str, list[str]]:
-        code = run([str(a) for a in args])
-        out, err = capsys.readouterr()
-        return code, out, err.splitlines()
-
-    return call
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ from features.decisions.anomalies import anomaly_id
 from features.decisions.config import DetectionConfig
 from features.engine import Engine
 from features.market.types import NS_PER_MS, AssetClass
-from ray_apps.cli import run
 from tests.support.builders import Run, Scene, block, gather, table
 from tests.support.folders import write
 from training.lines import CONFIRM_NS, AnomalyLine
@@ -47,19 +46,6 @@ def found_in(folder: Path, asset_class: AssetClass, bar_s: int | None = None) ->
 def folded(scene: Scene, blocks) -> Run:
     engine = Engine(table(scene), scene.bar_s, "trades", DetectionConfig())
     return gather(decided for b in blocks for decided in engine.fold(b))
-
-
-@pytest.fixture
-def tapewatch(capsys, monkeypatch, tmp_path):
-    monkeypatch.delenv("TAPEWATCH_CONFIG", raising=False)
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
-
-    def call(*args: object) -> tuple[int, str, list[str]]:
-        code = run([str(a) for a in args])
-        out, err = capsys.readouterr()
-        return code, out, err.splitlines()
-
-    return call
 
 
 # what comes out

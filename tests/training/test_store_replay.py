@@ -16,7 +16,6 @@ from features.decisions.config import DetectionConfig, DetectorRule
 from features.engine import Engine
 from features.market.types import NS_PER_S, AssetClass, Hole
 from features.stages.context import Contexts
-from ray_apps.cli import run
 from ray_apps.store import recovery
 from ray_apps.store.connect import connect
 from ray_apps.store.feeds import GapRow
@@ -254,17 +253,10 @@ def test_two_settings_over_the_same_bars(dsn: str) -> None:
 
 
 @pytest.fixture
-def tapewatch(dsn, capsys, monkeypatch, tmp_path):
-    monkeypatch.delenv("TAPEWATCH_CONFIG", raising=False)
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+def tapewatch(dsn, monkeypatch, tapewatch):
+    """Run the command line on the test's database."""
     monkeypatch.setenv("DATABASE_URL", dsn)
-
-    def call(*args: object) -> tuple[int, str, list[str]]:
-        code = run([str(a) for a in args])
-        out, err = capsys.readouterr()
-        return code, out, err.splitlines()
-
-    return call
+    return tapewatch
 
 
 def said(ns: int) -> str:
