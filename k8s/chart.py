@@ -45,27 +45,29 @@ TIERS = {
         for name in ("stocks", "crypto", "forex", "indices", "options", "futures")
     },
 }
-PEERS = {"type": "array", "items": {"type": "object"}}
+
+
+def _listed(*keys: str) -> dict[str, Any]:
+    """Give the schema of a list of objects of Kubernetes with some of these keys."""
+    item = {
+        "type": "object",
+        "additionalProperties": False,
+        "minProperties": 1,
+        "properties": {key: {} for key in keys},
+    }
+    return {"type": "array", "items": item}
+
+
+PEERS = _listed("podSelector", "namespaceSelector", "ipBlock")
 PORT = {"type": "integer", "minimum": 1, "maximum": 65_535}
 PORTS = {"type": "array", "minItems": 1, "items": PORT}
-FILLED = {"type": "string", "minLength": 1}
 SPECIAL: dict[str, Any] = {
-    "tiers": TIERS, "tolerations": PEERS, "gatewayFrom": PEERS, "prometheusFrom": PEERS, "extraEgress": PEERS,
-    "sourcesFrom": PEERS,
-    "name": {"type": "string", "pattern": "^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$"},
-    "fullnameOverride": {"type": "string", "pattern": "^$|^[a-z]([a-z0-9-]*[a-z0-9])?$"},
-    "runbooks": {"type": "string", "pattern": "^$|^https?://.+/$"},
-    "gateway": {"type": "string", "pattern": "^$|^https?://[^/]+"},
-    "image": FILLED, "repository": FILLED, "digest": {"type": "string", "pattern": "^$|^sha256:[0-9a-f]{64}$"},
-    "size": {"type": "string", "pattern": r"^([1-9][0-9]*(\.[0-9]+)?|0\.[0-9]*[1-9][0-9]*)([kMGTPE]|[KMGTPE]i)?$"},
-    "gcsAddress": {"type": "string", "pattern": "^$|^[^/:]+:[0-9]+$"},
+    "tiers": TIERS, "tolerations": _listed("key", "operator", "value", "effect", "tolerationSeconds"),
+    "gatewayFrom": PEERS, "prometheusFrom": PEERS, "sourcesFrom": PEERS, "operatorFrom": PEERS, "apiServerTo": PEERS,
+    "extraEgress": _listed("to", "ports"),
     "port": PORT, "databasePort": PORT, "redisPort": PORT, "apiServerPorts": PORTS, "dnsPorts": PORTS,
-    "pullSecrets": {"type": "array", "items": FILLED},
+    "pullSecrets": {"type": "array", "items": {"type": "string", "minLength": 1}},
     "assets": {"type": "array", "items": {"$ref": "#/$defs/AssetClass"}},
-    "schedule": {"type": "string", "pattern": r"^$|^(\S+\s+){4}\S+$"},
-    "open": {"type": "string", "pattern": r"^(\S+\s+){4}\S+$"},
-    "close": {"type": "string", "pattern": r"^(\S+\s+){4}\S+$"},
-    "timeZone": {"type": "string", "pattern": r"^[A-Za-z]+(/[A-Za-z0-9_+-]+)*$"},
 }  # fmt: skip
 OBJECT_STORE = 78_643_200
 """Bytes: Ray starts no node with a smaller one."""
@@ -106,7 +108,11 @@ too; `k8s/loki` holds an example that brings them to a Loki.
 - **Market hours** (`marketHours`) close the groups that stream. Give what serves a group of its own, as
   `ci/market-hours-values.yaml` does: in a group that does both the API is away as long. A first install, and an upgrade
   that makes a second cluster, open the workers whatever the hour, for only a supervisor that runs can take over. They
-  run until the next `close`, or until `kubectl create job now-close --from=cronjob/tapewatch-hours-close`.
+  run until the next `close`, or until `kubectl create job close-$(date +%s) --from=cronjob/tapewatch-hours-close`.
+  Turned off while they are closed, the upgrade opens them.
+- **Without a second cluster** (`ray.upgradeStrategy: None`) the Ray pods stay as they are, their image too, whatever an
+  upgrade says of them; jobs and servers change. `kubectl delete raycluster -l ray.io/originated-from-cr-name=tapewatch`
+  brings the new ones; bars stand meanwhile, and what was missed is asked for.
 - **Uninstalls** end the Ray clusters first, by a job of the serving image: workers drain within their grace. Helm gives
   that five minutes; with a grace above 200 s add `--timeout`, the grace and two minutes. Where the image cannot be
   pulled, Helm stops a minute and a half after the grace: `helm uninstall tapewatch -n tapewatch --no-hooks` goes on,
@@ -140,7 +146,7 @@ def schema() -> dict[str, Any]:
 
 def _schema(name: str, value: Any) -> dict[str, Any]:
     """Give the schema of a value; what a null took away is missing, for templates read it."""
-    if name in SPECIAL and not (isinstance(value, dict) and value):  # ray.gateway is a section, the boards' an address
+    if name in SPECIAL:
         return dict(SPECIAL[name])
     if name in CHOICES:
         return {"enum": CHOICES[name]}

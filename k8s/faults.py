@@ -29,11 +29,16 @@ THEIRS_SPEC = f"""{{"spec": {{
     "volumeMounts": [{{"name": "data", "mountPath": "/var/lib/postgresql/data"}}]}}],
   "volumes": [{{"name": "data", "emptyDir": {{"medium": "Memory", "sizeLimit": "{VOLUME_MB}Mi"}}}}]}}}}"""
 THEIR_DATABASE = ("postgresql.enabled=false", "postgresql.existingSecret=their-database")
-SIMULATORS_KEYS = (
+VENDOR = "someones-vendor"
+"""A simulator that is not of the chart."""
+VENDOR_SPEC = """{"spec": {"containers": [{
+    "name": "vendor", "image": "tapewatch:0.1.0", "imagePullPolicy": "IfNotPresent",
+    "command": ["tapewatch", "simulate", "--host=0.0.0.0", "--symbols=20"]}]}}"""
+VENDORS_KEYS = (
     "settings.source=polygon",
-    f"settings.polygon.ws_host={RELEASE}-simulator:8765",
+    f"settings.polygon.ws_host={VENDOR}:8765",
     "settings.polygon.ws_secure=false",
-    f"settings.polygon.rest_url=http://{RELEASE}-simulator:8080",
+    f"settings.polygon.rest_url=http://{VENDOR}:8080",
     "vendor.existingSecret=their-key",
     "vendor.tiers.stocks=advanced",
     "vendor.tiers.crypto=advanced",
@@ -124,7 +129,7 @@ def faults() -> list[Fault]:
             r"\S*tapewatch:0\.0\.0-none\S*",
             uninstall=("--no-hooks",),  # the job before an uninstall has no image either
         ),
-        Fault("wrong vendor's key", SIMULATORS_KEYS, worker, r"the vendor refuses[^\"]*", {"their-key": "wrong"}),
+        Fault("wrong vendor's key", VENDORS_KEYS, worker, r"the vendor refuses[^\"]*", {"their-key": "wrong"}),
         Fault(
             "database unreachable",
             THEIR_DATABASE,
@@ -210,6 +215,9 @@ def main() -> int:
     began = time.monotonic()
     with on.space():
         on.kubectl("run", THEIRS, "--image=postgres:15", "--port=5432", "--expose", f"--overrides={THEIRS_SPEC}")
+        on.kubectl("run", VENDOR, "--image=tapewatch:0.1.0", f"--labels=vendor={VENDOR}", f"--overrides={VENDOR_SPEC}")
+        on.kubectl("create", "service", "clusterip", VENDOR, "--tcp=8080:8080", "--tcp=8765:8765")
+        on.kubectl("set", "selector", "service", VENDOR, f"vendor={VENDOR}")
         until(lambda: sql(on, "SELECT 1") == "1", 60, "a database")
         sql(on, "CREATE ROLE reader LOGIN PASSWORD 'hush'")
         for fault in faults():

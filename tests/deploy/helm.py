@@ -89,3 +89,8 @@ def templates(objects: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]
 def pods(objects: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
     """Give every pod's spec with the name of what makes it."""
     return [(name, pod["spec"]) for name, pod in templates(objects)]
+
+
+def variables(objects: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    (spec,) = [spec for made, spec in pods(objects) if made == name]
+    return {e["name"]: e.get("value", e.get("valueFrom")) for e in spec["containers"][0].get("env", [])}

@@ -33,7 +33,7 @@ def server(name: str, size: str, storage_class: str | None = None) -> tuple[str,
 CLAIM = "/api/v1/namespaces/markets/persistentvolumeclaims/tw-tapewatch-checkpoints"
 LIVE = {
     CLAIM: {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "spec": volume("ReadWriteOnce", "5Gi", "standard")},
-    **dict([server("postgresql", "20Gi"), server("redis", "1024Mi", "fast")]),
+    **dict([server("postgresql", "30Gi"), server("redis", "1024Mi", "fast")]),
 }
 """What runs: the chart's own values but for the class of Redis."""
 SAME = "redis.storageClass=fast"
@@ -85,9 +85,14 @@ def upgraded(*sets: str) -> subprocess.CompletedProcess[str]:
         (["persistence.accessMode=ReadWriteMany"], "accessMode: expected ReadWriteOnce as it is", "delete pvc"),
         (["persistence.storageClass=fast"], "persistence.storageClass: expected standard as it is", "delete pvc"),
         (["persistence.size=4Gi"], "persistence.size: expected 5Gi as it is", "component=worker"),
-        (["postgresql.size=40Gi"], "postgresql.size: expected 20Gi as it is", "patch pvc data-tw-tapewatch-post"),
-        (["postgresql.storageClass=fast"], "expected none as it is", "postgresql --cascade=orphan"),
-        (["redis.storageClass="], "redis.storageClass: expected fast as it is", "redis --cascade=orphan"),
+        (["postgresql.size=40Gi"], "postgresql.size: expected 30Gi as it is", "patch pvc data-tw-tapewatch-post"),
+        (
+            ["postgresql.size=2Gi"],
+            "postgresql.size: expected 30Gi as it is",
+            "delete pvc data-tw-tapewatch-postgresql-0",
+        ),
+        (["postgresql.storageClass=fast"], "expected none as it is", "Keep it; or, for a new volume"),
+        (["redis.storageClass="], "redis.storageClass: expected fast as it is", "delete pvc data-tw-tapewatch-redis-0"),
     ],
 )
 def test_a_change_of_a_volume_says_the_way_out(change: list[str], said: str, way_out: str) -> None:
@@ -95,9 +100,10 @@ def test_a_change_of_a_volume_says_the_way_out(change: list[str], said: str, way
     assert done.returncode != 0
     assert said in done.stderr
     assert way_out in done.stderr
+    assert ("patch pvc" in done.stderr) == ("40Gi" in change[0])  # a claim never shrinks
 
 
 def test_what_kubernetes_takes_is_not_refused() -> None:
-    for sets in ([], ["persistence.size=8Gi"], ["postgresql.size=20480Mi"], ["persistence.storageClass=standard"]):
+    for sets in ([], ["persistence.size=8Gi"], ["postgresql.size=30720Mi"], ["persistence.storageClass=standard"]):
         done = upgraded(SAME, *sets)
         assert done.returncode == 0, (sets, done.stderr)

@@ -22,9 +22,10 @@ LONG_RUNNING = ("Deployment", "StatefulSet")
 GROUP = ["ray.workers[0].name=a", "ray.workers[0].replicas=1", "ray.workers[0].resources.requests.cpu=1"]
 OTHER = [w.replace("[0]", "[1]") for w in GROUP]
 BOTH = [*GROUP, "ray.workers[0].stream=true", "ray.workers[0].serve=true"]
+WEBHOOK = ["settings.sinks.webhook.url=http://hooks.alerts:8443/in", "sinks.existingSecret=s"]
 POLYGON = ["settings.source=polygon", "vendor.existingSecret=polygon"]
 HOURS = {"CronJob/tw-tapewatch-hours-open", "CronJob/tw-tapewatch-hours-close"}
-WITH_TOKEN = {"Job/tw-tapewatch-retire", "Job/tw-tapewatch-workers-resize", "RayService/tw-tapewatch/head", *HOURS}
+WITH_TOKEN = {"Job/tw-tapewatch-retire", "Job/tw-tapewatch-workers-resize", *HOURS}
 DATA = Path(os.environ.get("TAPEWATCH_DATA", ROOT.parent / "shared" / "data"))
 CRDS = DATA.parent / "cluster" / "manifests" / "kuberay-crds.yaml.xz"
 
@@ -155,23 +156,14 @@ def test_the_laptops_objects_are_as_they_were() -> None:
         (["settings.shards=0"], "shards"),
         (["ray.upgradeStrategy=Never"], "upgradeStrategy"),
         (["image.pullPolicy=Sometimes"], "pullPolicy"),
-        (["retention.schedule=daily"], "schedule"),
-        (["marketHours.open=early"], "open"),
         (["vendor.tiers.stocks=gold"], "tiers"),
         (["ray.workers[0].nme=x"], "nme"),
         (["ray.workers[0].name=a", "ray.workers[0].resources.requests.cpu=1"], "replicas"),
-        ([*BOTH, "ray.workers[0].name=A_B"], "name"),
-        (["monitoring.rules.runbooks=wiki"], "runbooks"),
-        (["fullnameOverride=1x"], "fullnameOverride"),
         *(([f"settings.source={source}"], "settings.source") for source in ("Polygon", "polygn", "/data/folder")),
         (["settings=null"], "settings is required"),
         (["settings.assets=null"], "assets is required"),
         (["settings.assets={}"], "settings.assets"),
         (["image=null"], "image is required"),
-        *(([f"{image}="], image) for image in ("image.repository", "postgresql.image", "redis.image")),
-        (["image.digest=sha256:abc"], "image.digest"),
-        *(([f"{size}=20 gigs"], size) for size in ("persistence.size", "postgresql.size", "redis.size")),
-        (["redis.size=0Gi"], "redis.size"),
         (["ray.head.resources.limits.memory=3GB"], "ray.head.resources.limits"),
         (["nodeSelector.pool=true"], "nodeSelector"),
         (["api.service.annotations.lb=true"], "annotations"),
@@ -181,7 +173,8 @@ def test_the_laptops_objects_are_as_they_were() -> None:
         (["backfill.assets={bonds}"], "backfill.assets"),
         (["networkPolicy.apiServerPorts={}"], "apiServerPorts"),
         (["networkPolicy.dnsPorts={65536}"], "dnsPorts"),
-        *(([f"redis.gcsAddress={a}"], "gcsAddress") for a in ("redis", "redis://r:6379", "r:6379/0", ":6379")),
+        (["networkPolicy.gatewayFrom[0].pods=x"], "networkPolicy.gatewayFrom"),
+        (["networkPolicy.extraEgress[0].from=x"], "networkPolicy.extraEgress"),
     ],
 )
 def test_a_typo_is_named(wrong: list[str], said: str) -> None:
@@ -192,11 +185,54 @@ def test_a_typo_is_named(wrong: list[str], said: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("retention.schedule=daily", "expected a cron schedule such as 30 5 * * * or @daily, or none, was"),
+        ("retention.schedule=a b c d e", "expected a cron schedule such as"),
+        ("marketHours.open=", "expected a cron schedule such as 30 5 * * * or @daily, was"),
+        ("marketHours.timeZone=UTC+1", "expected a time zone such as America/New_York, was"),
+        ("monitoring.rules.runbooks=wiki", "expected an address that ends in a slash"),
+        ("monitoring.dashboards.gateway=wiki", "expected an address such as https://"),
+        ("fullnameOverride=1x", "expected small letters, digits and hyphens, a letter first, was"),
+        *((f"{i}=", "expected the name of an image, was") for i in ("image.repository", "postgresql.image")),
+        ("image.digest=sha256:abc", "expected sha256: and 64 hexadecimal digits, was"),
+        ("ray.version=", "expected a version such as 2.60.0, was"),
+        *((f"{size}=20 gigs", "expected a quantity such as 20Gi, was") for size in ("persistence.size", "redis.size")),
+        ("postgresql.size=0Gi", "expected a quantity such as 20Gi, was"),
+        ("persistence.storageClass=-", "expected a name of an object of Kubernetes"),
+        ("vendor.existingSecret=My Secret", "expected a name of an object of Kubernetes"),
+        ("api.key=", "expected a key of a Secret"),
+        ("postgresql.key=password", "expected another key than password"),
+        ("api.ingress.host=https://a.example.org/x", "expected a host name such as tapewatch.example.org, was"),
+        *((f"redis.gcsAddress={a}", "expected host:port or rediss://") for a in ("redis", "http://r:1", "r:1/0", ":1")),
+    ],
+)
+def test_a_text_says_what_was_expected(value: str, said: str) -> None:
+    done = template(f"--set={value}")
+    assert done.returncode != 0
+    assert f"{value.partition('=')[0]}: {said}" in done.stderr
+
+
+@pytest.mark.parametrize(("release", "name"), [("123", "123-tapewatch"), ("a.b", "a.b-tapewatch"), ("true", "")])
+def test_a_release_of_any_name_is_taken_or_told(release: str, name: str) -> None:
+    done = template(release=release)
+    assert bool(name) == bool(done.returncode)
+    assert not name or f'or a fullnameOverride that is one, was "{name}"' in done.stderr
+    for space in ("markets", "2024"):
+        done = template("--namespace", space, "--set=fullnameOverride=tape", release=release)
+        assert done.returncode == 0, done.stderr
+        for o in yaml.safe_load_all(done.stdout):
+            if o and not o["apiVersion"].startswith(FOREIGN):
+                kubernetes_validate.validate(o, KUBERNETES, strict=True)
+    done = template("--set-string=fullnameOverride=true")
+    assert "expected a release name of small letters" in done.stderr
+
+
+@pytest.mark.parametrize(
     ("wrong", "said"),
     [
         (["postgresql.enabled=false"], "postgresql: expected existingSecret"),
         (["redis.enabled=false"], "redis: expected existingSecret"),
-        (["simulator.enabled=false"], "synthetic needs simulator.enabled"),
         (["settings.source=polygon"], "polygon needs vendor.existingSecret"),
         *(
             ([f"settings.{key}={value}"], f"settings.{key}: expected none here, {place}")
@@ -219,8 +255,8 @@ def test_a_typo_is_named(wrong: list[str], said: str) -> None:
                 ("metrics.host", "::1", ""),
                 ("http.port", "0", ""),
                 ("http.host", "::1", ""),
-                ("simulator.ws", "a:1", ": use simulator.enabled"),
-                ("simulator.rest", "a:1", ": use simulator.enabled"),
+                ("simulator.ws", "a:1", ""),
+                ("simulator.rest", "a:1", ""),
             )
         ),
         (["settings.sinks.webhook.url=https://a"], "with the key TAPEWATCH_SINKS__WEBHOOK__SECRET, was empty"),
@@ -228,7 +264,13 @@ def test_a_typo_is_named(wrong: list[str], said: str) -> None:
         ([*GROUP, "ray.workers[0].serve=true"], "expected a group with stream: true"),
         ([*BOTH, *OTHER], "a name of its own for each group, was a twice"),
         ([*BOTH, "ray.workers[0].replicas=3", "ray.workers[0].maxReplicas=2"], "at least its replicas, 3, was 2"),
-        ([*BOTH, "ray.workers[0].replicas=0"], "replicas or maxReplicas of a above 0, was neither"),
+        ([*BOTH, "ray.workers[0].replicas=0"], "expected replicas of a above 0, or with ray.autoscaling"),
+        ([*BOTH, "ray.workers[0].replicas=0", "ray.workers[0].maxReplicas=1"], "expected replicas of a above 0"),
+        ([*BOTH, "ray.workers[0].name=A_B"], "expected a name of small letters, digits and hyphens, 32 at most"),
+        (
+            [*WEBHOOK, "networkPolicy.allowOutbound=false"],
+            "settings.sinks.webhook.url needs a way to http://hooks.alerts:8443/in",
+        ),
         ([*BOTH, "ray.workers[0].replicas=3"], "3 workers that stream need persistence.accessMode: ReadWriteMany"),
         ([*BOTH, "ray.workers[0].maxReplicas=2"], "2 workers that stream need persistence.accessMode: ReadWriteMany"),
         (["persistence.accessMode=ReadWriteOncePod"], "ReadWriteOncePod keeps the second cluster"),
@@ -282,8 +324,12 @@ def test_what_is_refused_alone_is_taken_with_what_it_needs() -> None:
         ["persistence.accessMode=ReadWriteOncePod", "ray.upgradeStrategy=None"],
         [*BOTH, "ray.workers[0].replicas=3", "persistence.enabled=false"],
         ["vendor.existingSecret=k", "backfill.schedule=0 6 * * *"],
-        ["settings.source=null", "vendor.existingSecret=k", "simulator.enabled=false"],
-        ["settings.source=push", "simulator.enabled=false"],
+        ["settings.source=null", "vendor.existingSecret=k"],
+        ["settings.source=push"],
+        [*WEBHOOK, "networkPolicy.allowOutbound=false", "networkPolicy.extraEgress[0].ports[0].port=8443"],
+        ["retention.schedule=@daily"],
+        ["redis.enabled=false", "redis.existingSecret=r", "redis.gcsAddress=rediss://redis.example.org:6380"],
+        [*BOTH, "ray.autoscaling=true", "ray.workers[0].replicas=0", "ray.workers[0].maxReplicas=1"],
         ["settings.http.max_streams=8", "settings.metrics.database_limit_gib=9", "settings.polygon.ws_secure=true"],
     ):
         done = template(*(f"--set={s}" for s in sets))
@@ -300,7 +346,7 @@ def test_the_readme_says_what_every_value_is() -> None:
     told = set(re.findall(r"^\| `([^`]+)` \|.*\| \S.*\|$", (CHART / "README.md").read_text("utf-8"), re.MULTILINE))
 
     def leaves(value, path: str) -> set[str]:
-        if isinstance(value, list) and value and isinstance(value[0], dict):
+        if isinstance(value, list) and value and isinstance(value[0], dict) and path not in told:
             return leaves(value[0], f"{path}[]")
         if isinstance(value, dict) and value and path not in told:
             return {leaf for key, inner in value.items() for leaf in leaves(inner, f"{path}.{key}".lstrip("."))}

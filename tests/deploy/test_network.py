@@ -66,9 +66,39 @@ def test_the_api_server_is_reached_wherever_it_listens() -> None:
     plain = [443, 6443, 8443, 16443]
     for sets, said in (((), plain), (("networkPolicy.apiServerPorts={7443}",), [7443])):
         objects = rendered(HA, *sets)
-        for name in ("tw-tapewatch-retire", "tw-tapewatch-workers"):
-            assert ports(Policy(objects, name).spec["egress"]) == [said], name
-        assert said in ports(Policy(objects).spec["egress"])
+        control = Policy(objects, "tw-tapewatch-control").spec
+        assert ports(control["egress"]) == [said]
+        assert control["podSelector"]["matchExpressions"][0]["values"] == ["retire", "workers", "head"]
+        assert said not in ports(Policy(objects).spec["egress"])
+    cidr = "networkPolicy.apiServerTo[0].ipBlock.cidr=10.0.0.1/32"
+    (rule,) = Policy(rendered(RESTRICTED, cidr, "ray.autoscaling=true"), "tw-tapewatch-control").spec["egress"]
+    assert rule["to"] == [{"ipBlock": {"cidr": "10.0.0.1/32"}}]
+    assert "head" not in str(Policy(rendered(MINIMAL), "tw-tapewatch-control").spec)
+
+
+def test_addresses_of_settings_are_reached_on_their_ports() -> None:
+    sets = (
+        "settings.sinks.grafana.url=http://grafana.watch:3000",
+        "settings.sinks.webhook.url=http://hooks.example.org/in",
+    )
+    ours = rendered(MINIMAL, *sets, "sinks.existingSecret=s")
+    assert [3000, 80] in ports(Policy(ours).spec["egress"])
+    vendor = (*BACKFILL, "settings.polygon.rest_url=http://replay.markets:8080", "settings.polygon.ws_host=replay:8765")
+    objects = rendered(MINIMAL, *vendor)
+    for name in ("tw-tapewatch-ray", "tw-tapewatch-backfill"):
+        assert [8080, 8765] in ports(Policy(objects, name).spec["egress"]), name
+    assert not Policy(rendered(MINIMAL, *vendor[2:])).way_out(8765)  # nobody asks there
+
+
+def test_the_operator_is_who_is_said() -> None:
+    def asks(*sets: str) -> list[dict[str, Any]]:
+        (rule,) = [r for r in Policy(rendered(MINIMAL, *sets)).spec["ingress"] if {"port": 8265} in r.get("ports", [])]
+        return list(rule["from"])
+
+    assert asks()[0]["podSelector"]["matchLabels"] == {"app.kubernetes.io/component": "kuberay-operator"}
+    assert asks("networkPolicy.operatorFrom[0].podSelector.matchLabels.app=ray") == [
+        {"podSelector": {"matchLabels": {"app": "ray"}}}
+    ]
 
 
 def test_names_are_resolved_where_the_dns_listens() -> None:

@@ -47,3 +47,18 @@ def test_they_say_how_the_links_of_alerts_lead_somewhere(chart: Path) -> None:
     assert "monitoring.rules.runbooks=https://.../" in notes(chart, "ha")
     assert "runbooks" not in notes(chart, "ha", "monitoring.rules.runbooks=https://wiki.example.org/")
     assert "runbooks" not in notes(chart, "minimal")
+
+
+def test_they_say_how_pods_change_where_no_second_cluster_is_made(chart: Path) -> None:
+    way = "delete raycluster -l ray.io/originated-from-cr-name=tw-tapewatch"
+    assert way in notes(chart, "kind")
+    assert way not in notes(chart, "minimal")
+
+
+def test_they_say_how_long_an_uninstall_may_take(chart: Path) -> None:
+    assert "`--timeout 370s`" in notes(chart, "minimal", "terminationGracePeriodSeconds=250")
+    assert "--timeout" not in notes(chart, "minimal")
+
+
+def test_a_key_with_a_dot_is_one_for_kubectl_too(chart: Path) -> None:
+    assert r"jsonpath='{.data.api\.token}'" in notes(chart, "minimal", r"api.key=api\.token")

@@ -1,6 +1,5 @@
-"""What must hold of every value file: an install cannot wait for itself, an upgrade replaces what it must, no more."""
+"""What must hold of every value file: a pod runs where it may, an upgrade replaces what it must and no more."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -8,81 +7,20 @@ import pytest
 import yaml
 
 from ray_apps.settings import flatten, load_settings
-from tests.deploy.helm import CHART, VALUES, named, pods, rendered, template, templates
+from tests.deploy.helm import CHART, VALUES, named, pods, rendered, template, templates, variables
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 each = pytest.mark.parametrize("values", VALUES, ids=lambda p: p.stem)
 HA, KIND, MINIMAL = (CHART / "ci" / f"{name}-values.yaml" for name in ("ha", "kind", "minimal"))
 EXTERNAL = CHART / "ci" / "external-services-values.yaml"
-HOOK = "helm.sh/hook"
 LONGEST = 52
 """Of a CronJob's name: its jobs' names get eleven characters more."""
 NODES = ("nodeSelector.pool=markets", "tolerations[0].key=markets", "tolerations[0].operator=Exists")
-VENDOR = ("settings.source=polygon", "vendor.existingSecret=polygon", "simulator.enabled=false")
-
-
-def hooks_of(o: dict[str, Any]) -> set[str]:
-    return set(o["metadata"].get("annotations", {}).get(HOOK, "").split(",")) - {""}
+VENDOR = ("settings.source=polygon", "vendor.existingSecret=polygon")
 
 
 def containers(spec: dict[str, Any]) -> list[dict[str, Any]]:
     return [*spec["containers"], *spec.get("initContainers", [])]
-
-
-def references(spec: dict[str, Any]) -> set[tuple[str, str]]:
-    """Give the objects a pod cannot start without."""
-    found = {("ServiceAccount", spec["serviceAccountName"])} if "serviceAccountName" in spec else set()
-    for container in containers(spec):
-        found |= {("Secret", f["secretRef"]["name"]) for f in container.get("envFrom", [])}
-        for variable in container.get("env", []):
-            if "secretKeyRef" in variable.get("valueFrom", {}):
-                found.add(("Secret", variable["valueFrom"]["secretKeyRef"]["name"]))
-    for volume in spec.get("volumes", []):
-        found |= {("ConfigMap", volume[k]["name"]) for k in ("configMap",) if k in volume}
-        found |= {("PersistentVolumeClaim", volume[k]["claimName"]) for k in ("persistentVolumeClaim",) if k in volume}
-    return found
-
-
-def variables(objects: list[dict[str, Any]], name: str) -> dict[str, Any]:
-    (spec,) = [spec for made, spec in pods(objects) if made == name]
-    return {e["name"]: e.get("value", e.get("valueFrom")) for e in spec["containers"][0].get("env", [])}
-
-
-@each
-def test_no_hook_waits_for_what_comes_after_it(values: Path) -> None:
-    objects = rendered(values)
-    later = {(o["kind"], o["metadata"]["name"]) for o in objects if not hooks_of(o)}
-    early = {f"{o['kind']}/{o['metadata']['name']}" for o in objects if hooks_of(o) & {"pre-install", "pre-upgrade"}}
-    assert early == ({"Job/tw-tapewatch-migrate"} if values in (HA, EXTERNAL) else set())
-    for name, spec in pods(objects):
-        if name in early:
-            assert not references(spec) & later, name
-
-
-@each
-def test_nothing_is_left_to_do_after_an_install(values: Path) -> None:
-    """What a post-install hook makes is waited for by `helm install --wait` before the hook runs."""
-    assert not [o["metadata"]["name"] for o in rendered(values) if "post-install" in hooks_of(o)]
-
-
-def test_a_migration_of_the_bundled_database_is_never_changed_in_place() -> None:
-    """Its name says the revision; what renders each as the first tells a changed pod by its sum."""
-
-    def job(*sets: str) -> dict[str, Any]:
-        (found,) = [o for o in rendered(MINIMAL, *sets) if o["kind"] == "Job" and "-migrate" in o["metadata"]["name"]]
-        return found
-
-    assert not hooks_of(job())
-    assert re.fullmatch(r"tw-tapewatch-migrate-1-[0-9a-f]{8}", job()["metadata"]["name"])
-    same = job("settings.budget.notifications_per_day=7")
-    assert (same["metadata"]["name"], same["spec"]) == (job()["metadata"]["name"], job()["spec"])
-    others = (job(s)["metadata"]["name"] for s in ("image.tag=0.2.0", "settings.retention_days=7", "nodeSelector.a=b"))
-    assert len({job()["metadata"]["name"], *others}) == 4
-
-
-def test_bars_are_rolled_up_by_a_job_where_it_has_a_schedule() -> None:
-    assert named(rendered(MINIMAL), "CronJob", "tw-tapewatch-retention")["spec"]["schedule"] == "30 5 * * *"
-    assert not [o for o in rendered(MINIMAL, "retention.schedule=") if "retention" in o["metadata"]["name"]]
 
 
 @pytest.mark.parametrize(
@@ -105,47 +43,6 @@ def test_the_databases_limit_is_its_volume_less_the_log(size: str, limit: float,
 def test_a_volume_is_walked_once_to_change_its_owner(values: Path) -> None:
     for name, spec in pods(rendered(values)):
         assert spec["securityContext"]["fsGroupChangePolicy"] == "OnRootMismatch", name
-
-
-def test_jobs_are_told_what_they_need() -> None:
-    sets = ("backfill.schedule=0 6 * * 1-5", *VENDOR, "settings.retention_days=7", "vendor.tiers.stocks=starter")
-    more = ("settings.polygon.rest_url=https://api.example.org", "settings.universe.symbols.stocks={AAPL,MSFT}")
-    objects = rendered(EXTERNAL, *sets, *more)
-    assert set(variables(objects, "Job/tw-tapewatch-migrate")) == {"DATABASE_URL", "TAPEWATCH_RETENTION_DAYS"}
-    assert variables(objects, "CronJob/tw-tapewatch-retention")["TAPEWATCH_RETENTION_DAYS"] == "7"
-    told = variables(objects, "CronJob/tw-tapewatch-backfill-stocks")
-    assert told["POLYGON_API_KEY"] == {"secretKeyRef": {"name": "polygon", "key": "POLYGON_API_KEY"}}
-    told |= {"DATABASE_URL": "postgresql://a/b", "POLYGON_API_KEY": "x" * 32}
-    settings = load_settings(None, None, told)
-    assert settings.universe.symbols.stocks == ("AAPL", "MSFT")
-    assert settings.polygon.rest_url == "https://api.example.org"
-    assert settings.polygon.tiers.stocks == "starter"
-    assert settings.retention_days == 7
-
-
-def test_a_backfill_without_classes_is_of_those_watched() -> None:
-    objects = rendered(EXTERNAL, "backfill.schedule=0 6 * * 1-5", *VENDOR, "settings.universe.symbols.stocks={AAPL}")
-    args = {o["metadata"]["name"]: spec for o in objects if o["kind"] == "CronJob" for _, spec in pods([o])}
-    assert args["tw-tapewatch-backfill-stocks"]["containers"][0]["args"] == ["backfill", "--asset=stocks", "--json"]
-    crypto = args["tw-tapewatch-backfill-crypto"]["containers"][0]["args"]
-    assert crypto == ["backfill", "--asset=crypto", "--all", "--json"]
-
-
-@each
-def test_every_job_ends(values: Path) -> None:
-    for o in rendered(values):
-        if o["kind"] in ("Job", "CronJob"):
-            spec = o["spec"]["jobTemplate"]["spec"] if o["kind"] == "CronJob" else o["spec"]
-            assert spec["activeDeadlineSeconds"] > 0, o["metadata"]["name"]
-
-
-@pytest.mark.parametrize("grace_s", [60, 180])
-def test_the_job_before_an_uninstall_waits_for_a_drain_gives_up_soon_and_its_words_stay(grace_s: int) -> None:
-    job = named(rendered(MINIMAL, f"terminationGracePeriodSeconds={grace_s}"), "Job", "tw-tapewatch-retire")
-    assert job["spec"]["activeDeadlineSeconds"] <= grace_s + 90 < 300  # what Helm waits for a hook, if told nothing
-    assert "hook-failed" not in job["metadata"]["annotations"]["helm.sh/hook-delete-policy"]
-    seconds = float(job["spec"]["template"]["spec"]["containers"][0]["command"][-1])
-    assert grace_s < seconds < job["spec"]["activeDeadlineSeconds"]
 
 
 @each
@@ -379,10 +276,35 @@ def test_the_autoscaler_passes_a_restricted_namespace() -> None:
         options["securityContext"] == service["headGroupSpec"]["template"]["spec"]["containers"][0]["securityContext"]
     )
     assert {"cpu", "memory"} <= set(options["resources"]["limits"])
-    assert service["headGroupSpec"]["template"]["spec"]["automountServiceAccountToken"] is True
+    head = service["headGroupSpec"]["template"]["spec"]
+    (token,) = [v["name"] for v in head["volumes"] if "projected" in v]
+    mounts = {m["name"]: m["mountPath"] for m in options["volumeMounts"]}
+    assert mounts[token] == "/var/run/secrets/kubernetes.io/serviceaccount"
+    assert token not in {m["name"] for c in head["containers"] for m in c["volumeMounts"]}  # the autoscaler's alone
     assert "autoscalerOptions" not in named(rendered(MINIMAL), "RayService", "tw-tapewatch")["spec"]["rayClusterConfig"]
 
 
 def test_a_user_of_redis_is_named() -> None:
     service = named(rendered(HA, "redis.gcsUsername=ray"), "RayService", "tw-tapewatch")["spec"]["rayClusterConfig"]
     assert service["gcsFaultToleranceOptions"]["redisUsername"] == {"value": "ray"}
+
+
+def test_a_simulated_market_runs_where_it_is_watched() -> None:
+    name = "Deployment/tw-tapewatch-simulator"
+    assert name in dict(pods(rendered(MINIMAL)))
+    for sets in (("settings.source=push",), VENDOR):
+        objects = rendered(MINIMAL, *sets)
+        assert name not in dict(pods(objects))
+        assert not [o for o in objects if o["metadata"]["name"].endswith("-simulator")]
+
+
+def test_a_metric_is_scraped_one_way() -> None:
+    """A Prometheus that goes by monitors and annotations would count every bar twice."""
+
+    def is_told(*sets: str) -> bool:
+        service = named(rendered(MINIMAL, *sets), "RayService", "tw-tapewatch")["spec"]["rayClusterConfig"]
+        return "prometheus.io/scrape" in service["headGroupSpec"]["template"]["metadata"].get("annotations", {})
+
+    assert is_told()
+    assert not is_told("monitoring.serviceMonitor.enabled=true")
+    assert not is_told("monitoring.metrics.scrapeAnnotations=false")

@@ -114,6 +114,13 @@ def test_an_upgrade_opens_no_closed_market() -> None:
     assert api.replicas() == {"stream": (2, 2, 2), "serve": (1, 1, 1)}
 
 
+def test_hours_turned_off_while_the_market_is_closed_open_it() -> None:
+    api = ApiServer("market-hours-values.yaml")
+    run(api, "close", ["stream"])
+    run(api, "reopen", ["stream", "serve"])
+    assert api.replicas() == {"stream": (1, 1, 1), "serve": (1, 1, 1)}
+
+
 def test_a_second_cluster_is_open_whatever_the_hour_until_it_is_closed() -> None:
     """It takes over when its supervisor runs, and that needs a worker that streams."""
     api = ApiServer("market-hours-values.yaml")
@@ -132,13 +139,17 @@ def test_an_upgrade_leaves_the_autoscaler_its_choice() -> None:
     serve["replicas"] = 5
     (wanted,) = [g for g in api.service["spec"]["rayClusterConfig"]["workerGroupSpecs"] if g["groupName"] == "serve"]
     wanted["minReplicas"], wanted["maxReplicas"] = 3, 8
-    run(api, "resize", ["stream", "serve"])
-    assert api.replicas() == {"stream": (2, 2, 2), "serve": (5, 3, 8)}
+    for order in ("resize", "reopen"):
+        run(api, order, ["stream", "serve"])
+        assert api.replicas() == {"stream": (2, 2, 2), "serve": (5, 3, 8)}
+    run(api, "close", ["stream", "serve"])
+    run(api, "reopen", ["stream", "serve"])
+    assert api.replicas() == {"stream": (2, 2, 2), "serve": (2, 3, 8)}
 
 
 def test_another_order_and_a_refusal_are_said() -> None:
     api = ApiServer("market-hours-values.yaml")
-    with pytest.raises(ValueError, match="expected one of open, close, resize, was 'shut'"):
+    with pytest.raises(ValueError, match="expected one of open, close, resize, reopen, was 'shut'"):
         run(api, "shut", ["stream"])
     with (
         httpx.Client(base_url="https://api", transport=httpx.MockTransport(api.answer)) as client,
@@ -167,4 +178,6 @@ def test_the_jobs_name_their_groups_and_may_do_no_more() -> None:
     resize = named(off, "Job", "tw-tapewatch-workers-resize")
     assert resize["metadata"]["annotations"]["helm.sh/hook"] == "post-upgrade,post-rollback"
     (container,) = resize["spec"]["template"]["spec"]["containers"]
+    assert container["command"] == ["workers", "reopen", "markets", "tw-tapewatch", "stream", "serve"]
+    (container,) = named(objects, "Job", "tw-tapewatch-workers-resize")["spec"]["template"]["spec"]["containers"]
     assert container["command"] == ["workers", "resize", "markets", "tw-tapewatch", "stream", "serve"]

@@ -11,7 +11,7 @@ of the whole, lest two releases meet. */}}
 
 {{- define "tapewatch.selector" -}}
 app.kubernetes.io/name: tapewatch
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "tapewatch.labels" -}}
@@ -63,6 +63,31 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{ min 2048 (int (mulf (include "tapewatch.gib" .Values.postgresql.size | float64) 102.4)) }}
 {{- end -}}
 
+{{/* Addresses of `settings` that Ray's pods call, by their key, as JSON. */}}
+{{- define "tapewatch.outbound" -}}
+{{- $made := dict -}}
+{{- range $sink := list "webhook" "grafana" -}}
+{{- with dig "sinks" $sink "url" "" $.Values.settings }}{{ $_ := set $made (printf "sinks.%s.url" $sink) . }}{{ end -}}
+{{- end -}}
+{{- if or (eq (include "tapewatch.source" .) "polygon") .Values.backfill.schedule -}}
+{{- range $key := list "rest_url" "ws_host" -}}
+{{- with dig "polygon" $key "" $.Values.settings }}{{ $_ := set $made (printf "polygon.%s" $key) . }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{ toJson $made }}
+{{- end -}}
+
+{{/* Ports of them that are not 443, as JSON. */}}
+{{- define "tapewatch.otherPorts" -}}
+{{- $ports := list -}}
+{{- range include "tapewatch.outbound" . | fromJson -}}
+{{- $host := regexReplaceAll "^[a-z]+://" . "" | splitList "/" | first -}}
+{{- $port := regexFind ":[0-9]+$" $host | trimPrefix ":" | default (ternary "80" "443" (hasPrefix "http://" .)) -}}
+{{- if ne $port "443" }}{{ $ports = append $ports (int $port) }}{{ end -}}
+{{- end -}}
+{{ $ports | uniq | toJson }}
+{{- end -}}
+
 {{/* Ports as a NetworkPolicy lists them. */}}
 {{- define "tapewatch.ports" -}}
 [{{ range $i, $port := . }}{{ if $i }}, {{ end }}{port: {{ $port }}}{{ end }}]
@@ -104,13 +129,13 @@ capabilities: {drop: [ALL]}
 {{/* Addresses and secrets, by reference. */}}
 {{- define "tapewatch.databaseEnv" -}}
 - name: DATABASE_URL
-  valueFrom: {secretKeyRef: {name: {{ include "tapewatch.databaseSecret" . }}, key: {{ .Values.postgresql.key }}}}
+  valueFrom: {secretKeyRef: {name: {{ include "tapewatch.databaseSecret" . | quote }}, key: {{ .Values.postgresql.key | quote }}}}
 {{- end -}}
 
 {{- define "tapewatch.vendorEnv" -}}
 {{- with .Values.vendor.existingSecret }}
 - name: POLYGON_API_KEY
-  valueFrom: {secretKeyRef: {name: {{ . }}, key: {{ $.Values.vendor.key }}}}
+  valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: {{ $.Values.vendor.key | quote }}}}
 {{- end }}
 {{- range $class, $tier := merge dict (dig "polygon" "tiers" dict .Values.settings) .Values.vendor.tiers }}
 - {name: POLYGON_TIER_{{ upper $class }}, value: {{ $tier }}}
@@ -120,9 +145,9 @@ capabilities: {drop: [ALL]}
 {{- define "tapewatch.env" -}}
 {{ include "tapewatch.databaseEnv" . }}
 - name: REDIS_URL
-  valueFrom: {secretKeyRef: {name: {{ include "tapewatch.redisSecret" . }}, key: {{ .Values.redis.key }}}}
+  valueFrom: {secretKeyRef: {name: {{ include "tapewatch.redisSecret" . | quote }}, key: {{ .Values.redis.key | quote }}}}
 - name: TAPEWATCH_HTTP__TOKEN
-  valueFrom: {secretKeyRef: {name: {{ include "tapewatch.apiSecret" . }}, key: {{ .Values.api.key }}}}
+  valueFrom: {secretKeyRef: {name: {{ include "tapewatch.apiSecret" . | quote }}, key: {{ .Values.api.key | quote }}}}
 {{- include "tapewatch.vendorEnv" . }}
 - {name: TAPEWATCH_METRICS__HOST, value: "0.0.0.0"}
 - {name: TAPEWATCH_METRICS__PORT, value: {{ .Values.monitoring.metrics.port | quote }}}
@@ -131,10 +156,9 @@ capabilities: {drop: [ALL]}
 {{- $limit := subf (include "tapewatch.gib" .Values.postgresql.size | float64) (divf (include "tapewatch.walMib" . | float64) 1024.0) }}
 - {name: TAPEWATCH_METRICS__DATABASE_LIMIT_GIB, value: {{ printf "%.2f" $limit | quote }}}
 {{- end }}
-{{- if .Values.simulator.enabled }}
+# whatever is watched: another source alone replaces no pod
 - {name: TAPEWATCH_SIMULATOR__WS, value: "{{ include "tapewatch.fullname" . }}-simulator:8765"}
 - {name: TAPEWATCH_SIMULATOR__REST, value: "{{ include "tapewatch.fullname" . }}-simulator:8080"}
-{{- end }}
 {{- end -}}
 
 {{/* Places a read-only container writes to. */}}
@@ -152,7 +176,7 @@ capabilities: {drop: [ALL]}
 {{/* Compiled kernels to where numba may write: it refuses a cache it cannot. */}}
 {{- define "tapewatch.kernels" -}}
 - name: kernels
-  image: {{ include "tapewatch.image" . }}
+  image: {{ include "tapewatch.image" . | quote }}
   imagePullPolicy: {{ .Values.image.pullPolicy }}
   command: [cp, -r, /opt/numba/., /numba/]
   securityContext: {{- include "tapewatch.containerSecurity" . | nindent 4 }}
@@ -166,7 +190,7 @@ capabilities: {drop: [ALL]}
 {{- with .Values.image.pullSecrets }}
 imagePullSecrets:
 {{- range . }}
-- name: {{ . }}
+- name: {{ . | quote }}
 {{- end }}
 {{- end }}
 {{- with .Values.nodeSelector }}

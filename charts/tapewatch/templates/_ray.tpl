@@ -3,11 +3,11 @@
 {{- $ := .root -}}
 enableServiceLinks: false
 serviceAccountName: {{ include "tapewatch.fullname" $ }}
-# the autoscaler beside the head asks the API server
-automountServiceAccountToken: {{ and (eq .container "ray-head") $.Values.ray.autoscaling }}
+# the autoscaler beside the head has a token of its own
+automountServiceAccountToken: false
 {{- include "tapewatch.everyPod" $ }}
 {{- with $.Values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- if $.Values.topologySpread.enabled }}
 topologySpreadConstraints:
@@ -15,7 +15,7 @@ topologySpreadConstraints:
   - maxSkew: 1
     topologyKey: {{ . }}
     whenUnsatisfiable: ScheduleAnyway
-    labelSelector: {matchLabels: {app.kubernetes.io/instance: {{ $.Release.Name }}, app.kubernetes.io/component: worker}}
+    labelSelector: {matchLabels: {app.kubernetes.io/instance: {{ $.Release.Name | quote }}, app.kubernetes.io/component: worker}}
   {{- end }}
 {{- end }}
 {{- if and .stream $.Values.persistence.enabled (eq $.Values.persistence.accessMode "ReadWriteOnce") }}
@@ -25,7 +25,7 @@ affinity:
     requiredDuringSchedulingIgnoredDuringExecution:
       - topologyKey: kubernetes.io/hostname
         labelSelector:
-          matchLabels: {app.kubernetes.io/instance: {{ $.Release.Name }}}
+          matchLabels: {app.kubernetes.io/instance: {{ $.Release.Name | quote }}}
           matchExpressions: [{key: ray.io/group, operator: In, values: {{ include "tapewatch.streams" $ }}}]
 {{- end }}
 terminationGracePeriodSeconds: {{ $.Values.terminationGracePeriodSeconds }}
@@ -48,7 +48,7 @@ containers:
       - {name: RAY_event_stats, value: "0"}
       - {name: RAY_debug_dump_period_milliseconds, value: "0"}
     {{- if and .stream $.Values.sinks.existingSecret }}
-    envFrom: [{secretRef: {name: {{ $.Values.sinks.existingSecret }}}}]
+    envFrom: [{secretRef: {name: {{ $.Values.sinks.existingSecret | quote }}}}]
     {{- end }}
     ports:
       {{- if eq .container "ray-head" }}
@@ -85,6 +85,14 @@ containers:
 volumes:
   {{- include "tapewatch.scratch" $ | nindent 2 }}
   - {name: shm, emptyDir: {medium: Memory, sizeLimit: {{ add ($.Values.ray.objectStoreBytes | int64) 67108864 }}}}
+  {{- if and (eq .container "ray-head") $.Values.ray.autoscaling }}
+  - name: api
+    projected:
+      sources:
+        - serviceAccountToken: {path: token}
+        - configMap: {name: kube-root-ca.crt, items: [{key: ca.crt, path: ca.crt}]}
+        - downwardAPI: {items: [{path: namespace, fieldRef: {fieldPath: metadata.namespace}}]}
+  {{- end }}
   {{- if and .stream $.Values.persistence.enabled }}
   - {name: data, persistentVolumeClaim: {claimName: {{ include "tapewatch.fullname" $ }}-checkpoints}}
   {{- else }}

@@ -1,4 +1,5 @@
 {{- define "tapewatch.validate" -}}
+{{- include "tapewatch.validateTexts" . -}}
 {{- include "tapewatch.validateServers" . -}}
 {{- include "tapewatch.validateSettings" . -}}
 {{- include "tapewatch.validateSource" . -}}
@@ -51,7 +52,7 @@
   "database_url" "postgresql.existingSecret" "redis_url" "redis.existingSecret"
   "http.token" "api.existingSecret" "polygon.api_key" "vendor.existingSecret"
   "sinks.webhook.secret" "sinks.existingSecret" "sinks.grafana.token" "sinks.existingSecret"
-  "metrics.port" "monitoring.metrics.port" "simulator.ws" "simulator.enabled" "simulator.rest" "simulator.enabled"
+  "metrics.port" "monitoring.metrics.port" "simulator.ws" "" "simulator.rest" ""
   "data_dir" "" "http.host" "" "http.port" "" "metrics.host" ""
 -}}
 {{- $s3 := "no pod of the chart reads S3, `tapewatch import` takes it from AWS_* where it runs" -}}
@@ -77,9 +78,6 @@
 
 {{- define "tapewatch.validateSource" -}}
 {{- $source := include "tapewatch.source" . -}}
-{{- if and (eq $source "synthetic") (not .Values.simulator.enabled) -}}
-{{- fail "\n\nsettings.source: synthetic needs simulator.enabled: true\n" -}}
-{{- end -}}
 {{- if and (eq $source "polygon") (not .Values.vendor.existingSecret) -}}
 {{- fail "\n\nsettings.source: polygon needs vendor.existingSecret, a Secret with your key:\n  kubectl create secret generic polygon --from-literal=POLYGON_API_KEY=...\n" -}}
 {{- end -}}
@@ -90,6 +88,11 @@
 {{- range $asks, $is := dict "settings.source: polygon" (eq $source "polygon") "backfill.schedule" (ne .Values.backfill.schedule "") -}}
 {{- if and $is $net.enabled (not $net.allowOutbound) (not $net.extraEgress) -}}
 {{- fail (printf "\n\nnetworkPolicy.allowOutbound: %s needs a way to the vendor, true or one in networkPolicy.extraEgress\n" $asks) -}}
+{{- end -}}
+{{- end -}}
+{{- range $key, $url := include "tapewatch.outbound" . | fromJson -}}
+{{- if and $net.enabled (not $net.allowOutbound) (not $net.extraEgress) -}}
+{{- fail (printf "\n\nnetworkPolicy.allowOutbound: settings.%s needs a way to %s, true or one in networkPolicy.extraEgress\n" $key $url) -}}
 {{- end -}}
 {{- end -}}
 {{- if and .Values.backfill.schedule (not .Values.vendor.existingSecret) -}}
@@ -107,8 +110,8 @@
 {{- if gt (int .replicas) (int (default .replicas .maxReplicas)) -}}
 {{- fail (printf "\n\nray.workers: expected maxReplicas of %s at least its replicas, %v, was %v\n" .name .replicas .maxReplicas) -}}
 {{- end -}}
-{{- if eq (int (default .replicas .maxReplicas)) 0 -}}
-{{- fail (printf "\n\nray.workers: expected replicas or maxReplicas of %s above 0, was neither\n" .name) -}}
+{{- if eq (int (ternary (default .replicas .maxReplicas) .replicas $.Values.ray.autoscaling)) 0 -}}
+{{- fail (printf "\n\nray.workers: expected replicas of %s above 0, or with ray.autoscaling its maxReplicas, was neither\n" .name) -}}
 {{- end -}}
 {{- if .stream -}}{{- $streams = add1 $streams -}}{{- end -}}
 {{- if .serve -}}{{- $serves = add1 $serves -}}{{- end -}}
@@ -175,7 +178,11 @@
 {{- with and $values.enabled (lookup "apps/v1" "StatefulSet" $space $name) -}}
 {{- $said := dict "key" $key "values" $values "spec" (first .spec.volumeClaimTemplates).spec "mode" "ReadWriteOnce" "isFixed" true -}}
 {{- with include "tapewatch.changeRefused" $said -}}
-{{- fail (printf "\n\n%s\nResize the claim where its class can, delete the StatefulSet without its pod, upgrade again:\n  kubectl -n %s patch pvc data-%s-0 -p '{\"spec\":{\"resources\":{\"requests\":{\"storage\":\"%s\"}}}}'\n  kubectl -n %s delete statefulset %s --cascade=orphan\n" . $space $name $values.size $space $name) -}}
+{{- $was := include "tapewatch.gib" $said.spec.resources.requests.storage | float64 -}}
+{{- if and (contains ".size: " .) (gt (include "tapewatch.gib" $values.size | float64) $was) -}}
+{{- fail (printf "\n\n%s\nGrow the claim where its class can, delete the StatefulSet without its pod, upgrade again:\n  kubectl -n %s patch pvc data-%s-0 -p '{\"spec\":{\"resources\":{\"requests\":{\"storage\":\"%s\"}}}}'\n  kubectl -n %s delete statefulset %s --cascade=orphan\n" . $space $name $values.size $space $name) -}}
+{{- end -}}
+{{- fail (printf "\n\n%s\nKeep it; or, for a new volume, copy out what you keep (pg_dump, redis-cli --rdb), delete the server with its volume, upgrade again:\n  kubectl -n %s delete statefulset %s\n  kubectl -n %s delete pvc data-%s-0\n" . $space $name $space $name) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
