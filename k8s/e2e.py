@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 import httpx
 
-from k8s.reach import CHART, READY_S, RELEASE, Bars, Run, run, until
+from k8s.reach import CHART, READY_S, RELEASE, ROOT, Bars, Run, run, until
 
 BACK_S = 240.0
 STEADY_S = 90.0
@@ -25,6 +25,7 @@ FEEDS = 2
 """Of the profile: stocks and crypto."""
 TARGETS = {"tapewatch": 1, "ray": 2}
 """Of the bundled Prometheus: the hub, head and worker."""
+HEALTH = ROOT / "grafana" / "dashboards" / "health.json"
 SAMPLE = 25
 """Symbols of each class whose stored minutes are held against the simulator's history."""
 
@@ -45,6 +46,7 @@ class Proof:
         on.check("anomalies arrive", self.anomalies)
         on.check("http through the Service", self.http)
         on.check("prometheus scrapes the hub", self.prometheus)
+        on.check("panels of Ray's own metrics", self.rays_panels)
         on.check("burst and memory", self.figures)
         on.check("upgrade in place", self.upgrade)
         on.check("worker pod killed", lambda: self.killed("worker"))
@@ -117,6 +119,20 @@ class Proof:
         wrong = [r["name"] for g in groups for r in g["rules"] if r["health"] == "err"]
         assert not wrong, f"expected rules without errors, was {wrong}"
         return f"{sum(TARGETS.values())} targets up, {sum(len(g['rules']) for g in groups)} rules"
+
+    def rays_panels(self) -> str:
+        """Ask the bundled Prometheus what the panels of Ray's metrics ask, after some requests to Serve."""
+        with self.on.service(RELEASE, 8000) as client:
+            for _ in range(5):
+                client.get("/v1/anomalies?limit=1")
+        with self.on.service(f"{RELEASE}-prometheus", 9090) as client:
+            for title, query in rays_queries().items():
+
+                def has_data(query: str = query) -> bool:
+                    return bool(client.get("/api/v1/query", params={"query": query}).json()["data"]["result"])
+
+                until(has_data, 60, f"data in {title!r} ({query})")
+        return f"data in {', '.join(rays_queries())}"
 
     def figures(self) -> str:
         """Read how long bursts take and what memory each pod works on, from Prometheus and the node."""
@@ -268,6 +284,13 @@ class Proof:
         pods = {e["involvedObject"]["name"] for e in events if e["reason"] == "Scheduled"}
         assert pods, "expected pods scheduled, was none"
         return f"{len(pods)} pods, none refused by the restricted standard"
+
+
+def rays_queries() -> dict[str, str]:
+    """Give the query of each panel of the health board that shows Ray's own metrics; none has a variable."""
+    board = json.loads(HEALTH.read_text("utf-8"))
+    asked = {panel["title"]: target.get("expr", "") for panel in board["panels"] for target in panel.get("targets", [])}
+    return {title: query for title, query in asked.items() if re.search(r"\bray_", query)}
 
 
 def _minutes(client: httpx.Client, ticker: str, first_ms: int, last_ms: int) -> set[int]:

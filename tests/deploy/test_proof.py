@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from k8s.e2e import Proof
+from k8s.e2e import Proof, rays_queries
 from k8s.reach import CHART, Run
+from tests.grafana.test_live_boards import MAY_BE_EMPTY, RAY
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 KUBECTL = """#!/bin/sh
@@ -66,5 +67,11 @@ def test_a_pod_that_the_standard_refused_is_a_failure(cluster: Cluster, on: Run)
     assert Proof(on).admitted() == "1 pods, none refused by the restricted standard"
     refused = 'pods "x" is forbidden: violates PodSecurity "restricted:latest": allowPrivilegeEscalation != false'
     cluster.answer("get events", {"items": [event("Scheduled", "to one"), event("FailedToCreateHeadPod", refused)]})
-    with pytest.raises(AssertionError, match="expected every pod admitted, was .*allowPrivilegeEscalation"):
+    with pytest.raises(AssertionError, match=r"expected every pod admitted, was .*allowPrivilegeEscalation"):
         Proof(on).admitted()
+
+
+def test_the_panels_no_single_machine_fills_are_asked_on_a_cluster() -> None:
+    asked = rays_queries()
+    assert set(asked) == {title for title, why in MAY_BE_EMPTY.items() if why == RAY}
+    assert not any("$" in query for query in asked.values())
