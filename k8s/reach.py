@@ -97,6 +97,8 @@ class Run:
         run(["kubectl", "create", "namespace", self.namespace])
         run(["kubectl", "label", "namespace", self.namespace, f"{ENFORCE}={enforce}"])
         try:
+            account = ("get", "serviceaccount", "default", "-o", "name")
+            until(lambda: self.kubectl(*account), 60, "an account for the namespace's pods")
             yield
         finally:
             if not keep:

@@ -1,12 +1,14 @@
 """The proof on a cluster, before there is one: what it asks of kubectl, and what it makes of the answers."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
-from k8s.e2e import Proof, rays_queries
+from k8s.e2e import Proof, main, rays_queries
 from k8s.reach import CHART, Run
+from tests.deploy.helm import binary
 from tests.grafana.test_live_boards import MAY_BE_EMPTY, RAY
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
@@ -36,8 +38,11 @@ class Cluster:
 
 @pytest.fixture
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    monkeypatch.setenv("PATH", str(Path(binary()).parent), prepend=":")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    return Cluster(tmp_path)
+    made = Cluster(tmp_path)
+    made.answer("get serviceaccount", "serviceaccount/default")
+    return made
 
 
 @pytest.fixture
@@ -51,12 +56,13 @@ def test_the_namespace_is_restricted_before_anything_is_in_it(cluster: Cluster, 
     assert cluster.calls() == [
         "create namespace here",
         "label namespace here pod-security.kubernetes.io/enforce=restricted",
+        "-n here get serviceaccount default -o name",
         "-n here get pods",
         "delete namespace here --timeout=120s",
     ]
     with on.space("restricted", keep=True):
         pass
-    assert cluster.calls()[4:] == cluster.calls()[:2]
+    assert cluster.calls()[5:] == cluster.calls()[:3]
 
 
 def test_a_pod_that_the_standard_refused_is_a_failure(cluster: Cluster, on: Run) -> None:
@@ -69,6 +75,35 @@ def test_a_pod_that_the_standard_refused_is_a_failure(cluster: Cluster, on: Run)
     cluster.answer("get events", {"items": [event("Scheduled", "to one"), event("FailedToCreateHeadPod", refused)]})
     with pytest.raises(AssertionError, match=r"expected every pod admitted, was .*allowPrivilegeEscalation"):
         Proof(on).admitted()
+
+
+@pytest.mark.parametrize("state", ["ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull"])
+def test_an_image_that_is_not_there_ends_the_proof_before_the_install(
+    cluster: Cluster, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    cluster.answer("get pod tapewatch-image", f"Pending {state}")
+    monkeypatch.setattr(sys, "argv", ["e2e", "--namespace", "here"])
+    assert main() == 1
+    said = capsys.readouterr().out
+    assert f"FAIL image: expected the image tapewatch:0.1.0 in the cluster, was {state}: give --build COMMAND" in said
+    assert "1 passed, 1 failed" in said, "the namespace is deleted"
+    verbs = [call.removeprefix("-n here ").split()[0] for call in cluster.calls()]
+    assert verbs == ["create", "label", "get", "run", "get", "delete", "delete"]
+
+
+def test_an_image_is_built_where_it_is_said_how_and_its_pod_is_restricted(
+    cluster: Cluster, on: Run, tmp_path: Path
+) -> None:
+    cluster.answer("get pod tapewatch-image", "Succeeded ")
+    assert Proof(on).image(f"touch {tmp_path}/{{tag}}") == "tapewatch:0.1.0 starts"
+    assert (tmp_path / "tapewatch:0.1.0").exists()
+    (call,) = [call for call in cluster.calls() if " run " in call]
+    spec = json.loads(call.partition("--overrides=")[2])["spec"]
+    (container,) = spec["containers"]
+    assert (container["image"], container["command"]) == ("tapewatch:0.1.0", ["true"])
+    assert (spec["securityContext"]["runAsNonRoot"], container["securityContext"]["capabilities"]) == (
+        True, {"drop": ["ALL"]},
+    )  # fmt: skip
 
 
 def test_the_panels_no_single_machine_fills_are_asked_on_a_cluster() -> None:
