@@ -20,6 +20,7 @@ LEFT_S = 420.0
 """Without its image the operator cannot sweep Redis of a cluster; it gives up after five minutes."""
 BURSTS = "histogram_quantile(0.99, sum by (le) (rate(tapewatch_burst_seconds_bucket[{}])))"
 LOOK_S = 2.0
+ENFORCE = "pod-security.kubernetes.io/enforce"
 
 
 @dataclass
@@ -88,13 +89,24 @@ class Run:
         return until(lambda: not self.left(), LEFT_S, "nothing left")
 
     @contextlib.contextmanager
-    def space(self) -> Iterator[None]:
-        """Make the namespace; delete it in the end."""
+    def space(self, enforce: str = "privileged", keep: bool = False) -> Iterator[None]:
+        """Make the namespace, in which pods of a standard alone are admitted; delete it in the end.
+
+        The chart's pods are restricted; servers that some proofs run beside them are not.
+        """
         run(["kubectl", "create", "namespace", self.namespace])
+        run(["kubectl", "label", "namespace", self.namespace, f"{ENFORCE}={enforce}"])
         try:
+            account = ("get", "serviceaccount", "default", "-o", "name")
+            until(lambda: self.kubectl(*account), 60, "an account for the namespace's pods")
             yield
         finally:
-            run(["kubectl", "delete", "namespace", self.namespace, "--timeout=120s"], 180)
+            if not keep:
+                self.check("namespace deleted", self._delete)
+
+    def _delete(self) -> str:
+        run(["kubectl", "delete", "namespace", self.namespace, "--timeout=120s"], 180)
+        return "gone"
 
     def end(self, began_s: float) -> int:
         """Print the summary of the checks; give the exit code."""

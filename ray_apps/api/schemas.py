@@ -330,7 +330,7 @@ class FeedOut(Out):
     host: str = Field(examples=["socket.polygon.io"])
     tier: str = Field(examples=["advanced"])
     connected_at: Time | None
-    newest_ts: Time | None = Field(description="Start of the newest bar's window.")
+    newest_ts: Time | None = Field(description="End of the newest bar's window.")
     lag_s: Number = Field(examples=[0.3])
     detail: str = Field(examples=[""])
     updated_at: Time | None

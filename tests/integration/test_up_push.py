@@ -6,6 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from ray_apps.cli import run
 from ray_apps.local.process import free_port
 from tests.support.eventually import eventually_sync
 from tests.support.running import up
@@ -13,13 +14,18 @@ from tests.support.running import up
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 
-def test_what_is_pushed_to_an_empty_system_is_stored(tmp_path: Path) -> None:
+def test_what_is_pushed_to_an_empty_system_is_stored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     port = free_port()
     base = f"http://127.0.0.1:{port}"
     start_ms = (time.time_ns() // 10**9 // 60 - 5) * 60_000
     bar = {"symbol": "BTC-USD", "t": start_ms, "o": 10, "h": 12, "l": 9, "c": 11, "v": 5}
     with up(tmp_path, "--source", "push", "--asset", "crypto", "--http-port", str(port)) as running:
         running.wait_for("/docs", 180)
+        for _ in range(2):
+            assert run(["probe", "--url", base]) == 0
+            stored, score, counted = capsys.readouterr().out.split(", ")
+            assert (stored, counted) == ("bar of PROBE-USD stored", "1 bar counted\n")
+            assert score.startswith("no score seen and none expected before history is there (59 more bars")
         answer = httpx.post(f"{base}/v1/bars", json={"asset_class": "crypto", "bars": [bar]}, trust_env=False)
         assert (answer.status_code, answer.json()) == (202, {"accepted": 1, "refused": []})
 

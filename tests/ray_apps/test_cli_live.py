@@ -7,20 +7,28 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse
 
+from features.market.calendar import is_trading
+from features.market.polygon import Limits
+from features.market.types import AssetClass
 from ray_apps.api.http import create_app
 from ray_apps.cli import run
+from ray_apps.ingest.events import Admission
 from ray_apps.local import gateway
 from ray_apps.store import anomalies as table
+from ray_apps.store.calendar import sessions
 from ray_apps.store.connect import connect
+from ray_apps.store.feeds import FeedRow
 from ray_apps.store.migrate import migrate
-from tests.ray_apps.api.fakes import World, anomaly
+from tests.ray_apps.api.fakes import MINUTE, START, World, anomaly
 from tests.ray_apps.api.gateway import serving
 from tests.ray_apps.api.test_stream import events
 from tests.ray_apps.sinks.test_house import bring
@@ -208,6 +216,38 @@ def test_tail_finds_the_gateway_of_a_data_folder(tapewatch, tmp_path):
     code, _, err = tapewatch("tail", "--data-dir", str(tmp_path))
     assert code == 1
     assert err.startswith("error: http://127.0.0.1:8000/v1/stream: expected a running gateway")
+
+
+def test_probe_says_where_each_feed_is_when_none_is_live(tapewatch):
+    world = World(parts={"feed stocks": "expected a sign of life in 30 s, was none for 54000 s", "feed crypto": ""})
+    stopped = FeedRow("stocks", "stopped", "socket.polygon.io", "advanced", newest_ts=START)
+    world.reader.all_feeds = [stopped, FeedRow("crypto", "live", "127.0.0.1:1", "simulated")]
+    with serving(create_app(world.deps())) as url:
+        code, out, err = tapewatch("probe", "--url", url, "--timeout", "1")
+        world.reader.all_feeds = []
+        assert "was no feed that ever ran" in tapewatch("probe", "--url", url, "--timeout", "1")[2]
+    assert (code, out, len(err.splitlines()), world.pushed) == (1, "", 1, [])
+    silent = "stocks stopped, expected a sign of life in 30 s, was none for 54000 s; crypto live without a bar so far"
+    assert f"expected a live feed with bars, was {silent}" in err
+    today = datetime.now(UTC).date()
+    days = sessions(AssetClass.STOCKS, today - timedelta(days=1), today)
+    is_closed = not is_trading(AssetClass.STOCKS, days, time.time_ns())
+    assert ("likely cause: outside the market hours of stocks" in err) is is_closed
+
+
+def test_probe_posts_a_bar_of_the_newest_minute_until_the_feed_takes_it(tapewatch):
+    busy = Admission("expected room", is_full=True)
+    world = World(parts={"feed crypto": ""}, admission=busy)
+    world.reader.all_feeds = [FeedRow("crypto", "live", "127.0.0.1:1", "simulated", newest_ts=START + MINUTE)]
+    with serving(create_app(world.deps())) as url:
+        code, _, err = tapewatch("probe", "--url", url, "--timeout", "1")
+        assert (code, len(world.pushed) > 1) == (1, True)
+        assert "expected the bar taken, was POST /v1/bars: 429" in err
+        world.admission = Admission(now_ns=START + MINUTE, limits=Limits())
+        code, _, err = tapewatch("probe", "--url", url, "--timeout", "1")
+    assert code == 1
+    assert "expected the bar of PROBE-USD, was /v1/symbols/PROBE-USD?asset_class=crypto: 404" in err
+    assert {json.loads(body)["bars"][0]["t"] for _, body in world.pushed} == {START // 10**6}
 
 
 def test_check_and_simulate_speak_to_each_other(tapewatch, monkeypatch):
