@@ -72,6 +72,13 @@ SILENT = Declared(
     ("asset_class",),
     join="max",
 )
+NOT_LIVE = Declared(
+    "tapewatch_feed_not_live",
+    "gauge",
+    "1 where bars should come and the feed is neither live nor a spare, or the vendor refuses it at any hour; else 0.",
+    ("asset_class",),
+    join="max",
+)
 COMPLETENESS = Declared(
     "tapewatch_window_completeness_ratio",
     "gauge",
@@ -169,8 +176,8 @@ SHADOW_LOST = Declared(
 STREAMS = Declared("tapewatch_streams_open", "gauge", "Open /v1/stream connections.")
 
 METRICS: tuple[Declared, ...] = (
-    *(BARS_RECEIVED, BARS_DROPPED, BARS_LATE, BARS_REVISED, LAG, QUEUE_DEPTH, BLIND, SILENT, COMPLETENESS, BREADTH),
-    *(BURST, APPLY, SCORE, P_VALUE, ANOMALIES, RETRACTED, EPISODES, EPISODES_TODAY, BUDGET),
+    *(BARS_RECEIVED, BARS_DROPPED, BARS_LATE, BARS_REVISED, LAG, QUEUE_DEPTH, BLIND, SILENT, NOT_LIVE),
+    *(COMPLETENESS, BREADTH, BURST, APPLY, SCORE, P_VALUE, ANOMALIES, RETRACTED, EPISODES, EPISODES_TODAY, BUDGET),
     *(NOTIFIED, NOTIFIED_TODAY, NOTIFIED_LIMIT, SERIES, SERIES_READY, READY, PROCESS_SILENT),
     *(SINK_FAILURES, DELIVERED, OUTBOX_WAITING, OUTBOX_AGE, OUTBOX_DEAD, DATABASE_BYTES, DATABASE_LIMIT),
     *(CHECKPOINT_AGE, STREAMS, SHADOW_P, SHADOW_LOST),

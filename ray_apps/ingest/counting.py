@@ -13,6 +13,8 @@ from ray_apps.metrics import Declared, MetricSet, Snapshot
 
 LOG = logging.getLogger(__name__)
 EVERY_S = 2.0
+PREPARING = ("starting", "spare", "warming")
+"""States in which no bar is handed on: those that come wait."""
 
 
 class Counted(Protocol):
@@ -72,6 +74,8 @@ class FeedCounts:
         a = self.asset_class
         own, stats, watch = self.own, feed.stats(), feed.watch
         own.set(metrics.READY, float(feed.status == "live"), part=f"feed_{a}")
+        is_due = feed.is_in_session or feed.status == "refused"  # which no morning mends
+        own.set(metrics.NOT_LIVE, float(is_due and feed.status not in ("live", "spare")), asset_class=a)
         bursts, self._n_bursts = feed.bursts(self._n_bursts), feed.n_bursts
         for seconds in bursts:
             own.observe(metrics.BURST, seconds, asset_class=a)
@@ -84,7 +88,7 @@ class FeedCounts:
                 if value == value:
                     own.set(gauge, value, asset_class=a)
         if stats is not None:
-            self._count_silence(stats.bars, feed.is_in_session and watch is not None)
+            self._count_silence(stats.bars, feed.is_in_session and feed.status not in PREPARING)
             self._grow(metrics.BARS_RECEIVED, "", stats.bars, asset_class=a, bar_length=self.bar_length)
             for reason, n in stats.errors.items():
                 self._grow(metrics.BARS_DROPPED, reason, n, asset_class=a, reason=reason)
@@ -97,7 +101,7 @@ class FeedCounts:
         return own.snapshot()
 
     def _count_silence(self, n_bars: int, is_due: bool) -> None:
-        """Say how long no bar was handed on; while the state is warming, and out of session, none is due."""
+        """Say how long no bar was handed on; before the state is there, and out of session, none is due."""
         if not is_due or n_bars != self._had.get((metrics.BARS_RECEIVED.name, ""), 0.0):
             self._silent_since_s = self._clock()
         self.own.set(metrics.SILENT, self._clock() - self._silent_since_s, asset_class=self.asset_class)

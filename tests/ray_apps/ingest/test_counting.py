@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from ray_apps import metrics
 from ray_apps.ingest.counting import FeedCounts
 from ray_apps.ingest.events import FeedStats
@@ -74,5 +76,25 @@ def test_the_newest_window_is_told_of_once_there_is_one() -> None:
 
 def test_no_bar_is_due_while_the_state_is_warming() -> None:
     place = Place()
-    place.feed.watch, place.now_s = None, 500.0
+    place.feed.status, place.feed.watch, place.now_s = "warming", None, 500.0
     assert place.value(metrics.SILENT) == 0.0
+
+
+def test_a_key_refused_before_the_state_was_there_is_silence() -> None:
+    place = Place()
+    place.feed.status, place.feed.watch = "warming", None
+    assert place.value(metrics.SILENT) == 0.0
+    place.feed.status, place.now_s = "refused", 500.0
+    assert place.value(metrics.SILENT) == 500.0
+
+
+@pytest.mark.parametrize(("status", "in_session", "at_night"), [
+    ("live", 0.0, 0.0), ("spare", 0.0, 0.0), ("warming", 1.0, 0.0), ("reconnecting", 1.0, 0.0),
+    ("not storing", 1.0, 0.0), ("failed", 1.0, 0.0), ("refused", 1.0, 1.0),
+])  # fmt: skip
+def test_a_feed_is_missed_where_bars_should_come(status: str, in_session: float, at_night: float) -> None:
+    place = Place()
+    place.feed.status = status
+    assert place.value(metrics.NOT_LIVE) == in_session
+    place.feed.is_in_session = False
+    assert place.value(metrics.NOT_LIVE) == at_night
