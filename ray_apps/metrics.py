@@ -204,6 +204,7 @@ class MetricSet:
         self.process = process
         self.incarnation = incarnation
         self._sent = 0
+        self._taken: dict[str, dict[Labels, Any]] = {}
         self._numbers: dict[str, dict[Labels, float]] = {}
         self._histograms: dict[str, dict[Labels, list[float]]] = {}
 
@@ -250,7 +251,12 @@ class MetricSet:
             "incarnation": self.incarnation,
             "number": self._sent,
             "values": values,
+            "taken": self._taken,
         }
+
+    def was_taken(self, snapshot: Snapshot) -> None:
+        """Note that a hub took a snapshot: another one counts from there on."""
+        self._taken = {m.name: snapshot["values"].get(m.name, {}) for m in METRICS if m.kind != "gauge"}
 
 
 def _series(held: dict[str, dict[Labels, Any]], metric: Declared, kind: str) -> dict[Labels, Any]:

@@ -65,7 +65,8 @@ class FeedCounts:
         while True:
             await asyncio.sleep(EVERY_S)
             try:
-                await send(self.snapshot(feed()))
+                await send(snapshot := self.snapshot(feed()))
+                self.own.was_taken(snapshot)
             except Exception as e:  # there may be no hub yet
                 LOG.debug("metrics not sent: %s", e)
 
