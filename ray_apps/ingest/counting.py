@@ -93,7 +93,7 @@ class FeedCounts:
             self._grow(metrics.BARS_RECEIVED, "", stats.bars, asset_class=a, bar_length=self.bar_length)
             for reason, n in stats.errors.items():
                 self._grow(metrics.BARS_DROPPED, reason, n, asset_class=a, reason=reason)
-            for reason, n in (("shed_frames", stats.shed_frames), ("shed_bars", stats.shed_bars)):
+            for reason, n in (("shed_frames", stats.shed_frame_bars), ("shed_bars", stats.shed_bars)):
                 self._grow(metrics.BARS_DROPPED, reason, n, asset_class=a, reason=reason)
             self._grow(metrics.BLIND, "", stats.blind_s, asset_class=a)
             own.set(metrics.LAG, stats.lag_s, asset_class=a)

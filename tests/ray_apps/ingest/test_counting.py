@@ -67,6 +67,12 @@ def test_totals_are_counted_from_nought() -> None:
     assert place.value(metrics.BARS_DROPPED, "stocks", "shed_bars") == 4.0
 
 
+def test_frames_lost_are_told_in_bars() -> None:
+    place = Place()
+    place.feed.now.shed_frames, place.feed.now.shed_frame_bars = 7, 3_010
+    assert place.value(metrics.BARS_DROPPED, "stocks", "shed_frames") == 3_010.0
+
+
 def test_the_newest_window_is_told_of_once_there_is_one() -> None:
     place = Place()
     assert place.value(metrics.COMPLETENESS) is None
