@@ -72,6 +72,13 @@ SILENT = Declared(
     ("asset_class",),
     join="max",
 )
+BAR_INTERVAL = Declared(
+    "tapewatch_feed_bar_interval_seconds",
+    "gauge",
+    "How long the next bar usually takes to come, inside a session: long where few symbols are watched.",
+    ("asset_class",),
+    join="max",
+)
 NOT_LIVE = Declared(
     "tapewatch_feed_not_live",
     "gauge",
@@ -176,8 +183,21 @@ SHADOW_LOST = Declared(
 STREAMS = Declared("tapewatch_streams_open", "gauge", "Open /v1/stream connections.")
 
 METRICS: tuple[Declared, ...] = (
-    *(BARS_RECEIVED, BARS_DROPPED, BARS_LATE, BARS_REVISED, LAG, QUEUE_DEPTH, BLIND, SILENT, NOT_LIVE),
-    *(COMPLETENESS, BREADTH, BURST, APPLY, SCORE, P_VALUE, ANOMALIES, RETRACTED, EPISODES, EPISODES_TODAY, BUDGET),
+    *(BARS_RECEIVED, BARS_DROPPED, BARS_LATE, BARS_REVISED, LAG, QUEUE_DEPTH, BLIND, SILENT, BAR_INTERVAL),
+    *(
+        NOT_LIVE,
+        COMPLETENESS,
+        BREADTH,
+        BURST,
+        APPLY,
+        SCORE,
+        P_VALUE,
+        ANOMALIES,
+        RETRACTED,
+        EPISODES,
+        EPISODES_TODAY,
+        BUDGET,
+    ),
     *(NOTIFIED, NOTIFIED_TODAY, NOTIFIED_LIMIT, SERIES, SERIES_READY, READY, PROCESS_SILENT),
     *(SINK_FAILURES, DELIVERED, OUTBOX_WAITING, OUTBOX_AGE, OUTBOX_DEAD, DATABASE_BYTES, DATABASE_LIMIT),
     *(CHECKPOINT_AGE, STREAMS, SHADOW_P, SHADOW_LOST),

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from features.decisions.config import DetectionConfig
-from features.market.calendar import is_trading
+from features.market.calendar import is_regular, is_trading
 from features.market.types import NS_PER_S, Hole, SlotTable
 from features.stages.context import Contexts
 from ray_apps.ingest.daily import daily
@@ -107,6 +107,12 @@ class FeedService:
     def is_in_session(self) -> bool:
         """Whether bars should come now."""
         return not self.plan.feed.is_daily and self._in_session(time.time_ns())
+
+    @property
+    def is_in_regular_hours(self) -> bool:
+        """Whether bars of a few symbols should come now too."""
+        sessions, now_ns = self.plan.sessions, time.time_ns()
+        return self.is_in_session and (sessions is None or is_regular(self.plan.asset_class, sessions, now_ns))
 
     @property
     def watch(self) -> MarketWatch | None:

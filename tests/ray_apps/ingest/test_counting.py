@@ -4,10 +4,11 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ray_apps import metrics
-from ray_apps.ingest.counting import FeedCounts
+from ray_apps.ingest.counting import FEW, FeedCounts
 from ray_apps.ingest.events import FeedStats
 
 
@@ -17,6 +18,7 @@ class Feed:
 
     status: str = "live"
     is_in_session: bool = True
+    is_in_regular_hours: bool = True
     now: FeedStats = field(default_factory=FeedStats)
     watch: Any = field(default_factory=lambda: watch_of())
     n_bursts: int = 0
@@ -28,8 +30,9 @@ class Feed:
         return [0.2] * (self.n_bursts - after)
 
 
-def watch_of(completeness: float = float("nan"), breadth: float = float("nan")) -> Any:
-    stream = SimpleNamespace(n_late=0, n_revised=0, n_older=0)
+def watch_of(completeness: float = float("nan"), breadth: float = float("nan"), n_series: int = 1_000) -> Any:
+    newest_ts = np.append(np.ones(n_series, np.int64), 0)
+    stream = SimpleNamespace(n_late=0, n_revised=0, n_older=0, newest_ts=newest_ts)
     router = SimpleNamespace(n_bars=0)
     return SimpleNamespace(stream=stream, router=router, completeness=completeness, breadth=breadth)
 
@@ -57,6 +60,30 @@ def test_silence_grows_inside_a_session_until_a_bar_comes() -> None:
     place.feed.is_in_session = True
     place.now_s = 90.0
     assert place.value(metrics.SILENT) == 10.0
+
+
+@pytest.mark.parametrize(("n_series", "silent_s"), [(FEW, 50.0), (FEW - 1, 0.0)])
+def test_few_series_are_due_in_regular_hours_only(n_series: int, silent_s: float) -> None:
+    place = Place()
+    place.feed.watch, place.feed.is_in_regular_hours, place.now_s = watch_of(n_series=n_series), False, 50.0
+    assert place.value(metrics.SILENT) == silent_s
+
+
+def test_the_usual_wait_for_a_bar_is_learned() -> None:
+    place = Place()
+    assert place.value(metrics.BAR_INTERVAL) == 0.6
+    place.feed.watch = watch_of(n_series=1)
+    assert place.value(metrics.BAR_INTERVAL) == 600.0
+    for _ in range(200):
+        place.now_s += 60.0
+        place.feed.now.bars += 1
+        place.value(metrics.SILENT)
+    usual = place.value(metrics.BAR_INTERVAL)
+    assert usual == pytest.approx(69, abs=1)
+    place.now_s += 5_000.0
+    assert place.value(metrics.BAR_INTERVAL) == usual  # a silence that lasts is not usual
+    place.feed.now.bars += 10_000  # a backlog
+    assert place.value(metrics.BAR_INTERVAL) == pytest.approx(83, abs=3)
 
 
 def test_totals_are_counted_from_nought() -> None:
