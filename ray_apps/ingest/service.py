@@ -46,6 +46,7 @@ T = TypeVar("T")
 STATUS_S = 2.0
 SPARE_WAIT_S = 3_600.0
 ROLL_S = 5.0
+LINK_DOWN = ("reconnecting", "cooldown")
 SAVE_S = 10.0
 """Within so long the shards have stored all, or the checkpoint waits for the next turn."""
 
@@ -248,7 +249,7 @@ class FeedService:
             )
             try:
                 stream, seqs = await self._preparation.run()
-                self.detail = self._past.trouble
+                self.detail = self._past.trouble or (self.detail if self._link in LINK_DOWN else "")
                 break
             except (StoreUnavailableError, TimeoutError) as e:  # bars that came meanwhile wait on
                 self.detail = str(e)
@@ -338,6 +339,7 @@ class FeedService:
             return
         self._link = {
             EventKind.AUTHENTICATED: "connected", EventKind.SUBSCRIBED: "live", EventKind.FATAL: "refused",
+            EventKind.COOLDOWN: "cooldown",
         }.get(event.kind, "reconnecting")  # fmt: skip
         if event.kind is EventKind.AUTHENTICATED:
             self._connected_ns = time.time_ns()
