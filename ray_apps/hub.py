@@ -1,7 +1,8 @@
 """The hub: sums what all processes count and renders Prometheus' text.
 
 Counters are cumulative within an incarnation of a process; the hub adds what is new, so that the restart of a process
-never lowers a total.
+never lowers a total. A hub that was started anew begins at nought, with what no hub before it took: to Prometheus its
+restart is a counter's like any other.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class Hub(Collector):
         same = last is not None and last["incarnation"] == snapshot["incarnation"]
         if last is not None and same and last["number"] >= snapshot["number"]:
             return
-        before = last["values"] if last is not None and same else {}
+        before = last["values"] if last is not None and same else snapshot["taken"]
         for metric in METRICS:
             if metric.kind != "gauge":
                 self._add(metric, snapshot["values"].get(metric.name, {}), before.get(metric.name, {}))

@@ -72,6 +72,20 @@ SILENT = Declared(
     ("asset_class",),
     join="max",
 )
+BAR_INTERVAL = Declared(
+    "tapewatch_feed_bar_interval_seconds",
+    "gauge",
+    "How long the next bar usually takes to come, inside a session: long where few symbols are watched.",
+    ("asset_class",),
+    join="max",
+)
+NOT_LIVE = Declared(
+    "tapewatch_feed_not_live",
+    "gauge",
+    "1 where bars should come and the feed is neither live nor a spare, or the vendor refuses it at any hour; else 0.",
+    ("asset_class",),
+    join="max",
+)
 COMPLETENESS = Declared(
     "tapewatch_window_completeness_ratio",
     "gauge",
@@ -169,8 +183,21 @@ SHADOW_LOST = Declared(
 STREAMS = Declared("tapewatch_streams_open", "gauge", "Open /v1/stream connections.")
 
 METRICS: tuple[Declared, ...] = (
-    *(BARS_RECEIVED, BARS_DROPPED, BARS_LATE, BARS_REVISED, LAG, QUEUE_DEPTH, BLIND, SILENT, COMPLETENESS, BREADTH),
-    *(BURST, APPLY, SCORE, P_VALUE, ANOMALIES, RETRACTED, EPISODES, EPISODES_TODAY, BUDGET),
+    *(BARS_RECEIVED, BARS_DROPPED, BARS_LATE, BARS_REVISED, LAG, QUEUE_DEPTH, BLIND, SILENT, BAR_INTERVAL),
+    *(
+        NOT_LIVE,
+        COMPLETENESS,
+        BREADTH,
+        BURST,
+        APPLY,
+        SCORE,
+        P_VALUE,
+        ANOMALIES,
+        RETRACTED,
+        EPISODES,
+        EPISODES_TODAY,
+        BUDGET,
+    ),
     *(NOTIFIED, NOTIFIED_TODAY, NOTIFIED_LIMIT, SERIES, SERIES_READY, READY, PROCESS_SILENT),
     *(SINK_FAILURES, DELIVERED, OUTBOX_WAITING, OUTBOX_AGE, OUTBOX_DEAD, DATABASE_BYTES, DATABASE_LIMIT),
     *(CHECKPOINT_AGE, STREAMS, SHADOW_P, SHADOW_LOST),
@@ -197,6 +224,7 @@ class MetricSet:
         self.process = process
         self.incarnation = incarnation
         self._sent = 0
+        self._taken: dict[str, dict[Labels, Any]] = {}
         self._numbers: dict[str, dict[Labels, float]] = {}
         self._histograms: dict[str, dict[Labels, list[float]]] = {}
 
@@ -243,7 +271,12 @@ class MetricSet:
             "incarnation": self.incarnation,
             "number": self._sent,
             "values": values,
+            "taken": self._taken,
         }
+
+    def was_taken(self, snapshot: Snapshot) -> None:
+        """Note that a hub took a snapshot: another one counts from there on."""
+        self._taken = {m.name: snapshot["values"].get(m.name, {}) for m in METRICS if m.kind != "gauge"}
 
 
 def _series(held: dict[str, dict[Labels, Any]], metric: Declared, kind: str) -> dict[Labels, Any]:

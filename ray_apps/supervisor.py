@@ -42,9 +42,9 @@ STOP_S = 45.0
 BEAT_S = 30.0
 """So often the hub is told whom to expect, the desk to be heard, shards of the scorer: who was started again does not
 know."""
-SETTLED = ("live", "spare", "cooldown", "refused", "closed")
+SETTLED = ("live", "spare", "cooldown", "refused")
 """States in which a feed waits for nothing of ours any more."""
-TROUBLED = ("not storing", "reconnecting")
+TROUBLED = ("not storing", "reconnecting", "cooldown")
 """States whose reason is told with them."""
 SETTLED_S = 5.0
 """For so long: every feed begins as a spare."""
@@ -99,6 +99,7 @@ class Supervisor:
         self.shards: dict[AssetClass, list[Any]] = {}
         self.seen: dict[AssetClass, int] = {}
         self.told: dict[AssetClass, str] = {}
+        self._status: dict[AssetClass, str] = {}
         self.spares: dict[AssetClass, Spare] = {}
         self.sinks: Any = None
         self.desk: Any = None
@@ -192,7 +193,7 @@ class Supervisor:
 
     def _waits_for_nothing(self, asset_class: AssetClass) -> bool:
         spare = self.spares.get(asset_class)
-        return self.told.get(asset_class, "") in SETTLED and (spare is None or spare.is_warm)
+        return self._status.get(asset_class, "") in SETTLED and (spare is None or spare.is_warm)
 
     def _warm_up(self, asset_class: AssetClass, status: str) -> None:
         """Have the shards of a spare recover once; try again where that failed."""
@@ -224,6 +225,7 @@ class Supervisor:
                 self.screen.alert(line)
 
     def _tell(self, asset_class: AssetClass, seen: dict[str, Any]) -> None:
+        self._status[asset_class] = seen["status"]
         said = seen["error"] or seen["status"]
         if said != self.told.get(asset_class):
             self.told[asset_class] = said

@@ -171,6 +171,13 @@ def is_trading(asset_class: AssetClass, sessions: Sessions, ts_ns: int) -> bool:
     return bool(inside(instant)[0])
 
 
+def is_regular(asset_class: AssetClass, sessions: Sessions, ts_ns: int) -> bool:
+    """Say whether an instant lies in the hours in which most of the class prints: of stocks the regular ones."""
+    if asset_class is AssetClass.STOCKS:
+        return bool(sessions.is_open(np.array([ts_ns], np.int64))[0])
+    return is_trading(asset_class, sessions, ts_ns)
+
+
 def _in_week(asset_class: AssetClass, ts_ns: int) -> bool:
     """Say whether an instant lies in the trading week of forex or futures."""
     day, second = ny_seconds(ts_ns)

@@ -12,7 +12,7 @@ bad_price, bad_volume     negative, zero (price) or non-finite
 high_below_low            open or close outside high and low
 bad_window                a start that is no multiple of the bar length
 future, too_old           a window that ends outside the limits around the feed's clock
-oversize                  a frame longer than the limit, unread
+oversize                  an event of a frame longer than the limit, unread
 table_full                a new symbol beyond the cap
 ========================  ==========================================================================
 """
@@ -104,10 +104,10 @@ def parse(frame: bytes | str, table: SlotTable, now_ns: int, recv_ns: int, limit
     >>> found.batches[0].volume, found.batches[0].trades, found.errors
     (array([12.480]), array([nan]), Counter({'missing_field': 1}))
     """
-    if len(frame) > limits.max_frame_bytes:
-        return Parsed((), Counter(oversize=1))
     if isinstance(frame, str):
         frame = frame.encode("utf-8", "replace")
+    if len(frame) > limits.max_frame_bytes:
+        return Parsed((), Counter(oversize=max(1, frame.count(b"{"))))
     events = decode(frame, table.asset_class)
     span_ns = limits.span_ns(now_ns)
     batches: list[BarBatch] = []

@@ -99,7 +99,7 @@ def run(minutes: float = 10.0, warm_days: int = 1, symbols: int = SYMBOLS, recor
     return {
         "bars_per_s": (last - first) / (ended - began), "slowest_10_s": min(rates, default=0.0),
         "minutes": (ended - began) / 60, "stored": n_stored, "received": n_received,
-        "lost": sum(stats.errors.values()) + stats.shed_frames + stats.shed_bars + n_received - n_stored,
+        "lost": sum(stats.errors.values()) + stats.shed_frame_bars + stats.shed_bars + n_received - n_stored,
         "refused": dict(stats.errors), "shed_frames": stats.shed_frames, "shed_bars": stats.shed_bars,
         "reconnects": stats.reconnects, "longest_look_s": seen.longest_look_s, "drain_s": drained_s,
         "speed": pace.speed, "slowed": pace.n_slower,

@@ -119,8 +119,8 @@ class FeedStats:
         Events lost, by reason.
     sessions, reconnects, cooldowns
         Connections that were authenticated, and those after the first; waits for another holder of the key.
-    shed_frames, shed_bars
-        Lost to overload.
+    shed_frames, shed_frame_bars, shed_bars
+        Lost to overload: frames, the bars in them, and bars parsed already.
     queue_frames, queue_bytes, queue_bars
         Waiting now.
     is_connected
@@ -142,6 +142,7 @@ class FeedStats:
     reconnects: int = 0
     cooldowns: int = 0
     shed_frames: int = 0
+    shed_frame_bars: int = 0
     shed_bars: int = 0
     queue_frames: int = 0
     queue_bytes: int = 0

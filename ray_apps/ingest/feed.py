@@ -144,6 +144,7 @@ class Feed:
             queue_bytes=self._frames.bytes,
             queue_bars=self._bars.bars,
             shed_frames=self._frames.shed,
+            shed_frame_bars=self._frames.shed_bars,
             shed_bars=self._bars.shed,
             lag_s=max(self._stats.lag_s, waiting_s),
             newest_ns=self._holes.newest_ns,

@@ -25,6 +25,15 @@ class Frame:
     session: int
     form: Form = "stream"
 
+    @property
+    def n_bars(self) -> int:
+        """How many bars it holds, unread: an object each, and one around those of a request.
+
+        >>> Frame(b'[{"ev":"AM"},{"ev":"AM"}]', 0, 0, 1).n_bars
+        2
+        """
+        return self.data.count(b"{") - (self.form == "rows")
+
 
 def _bars(item: Numbered | Hole) -> int:
     return 0 if isinstance(item, Hole) else len(item[1])
@@ -45,6 +54,7 @@ class FrameQueue:
         self._lost = 0
         self.bytes = 0
         self.shed = 0
+        self.shed_bars = 0
 
     def __len__(self) -> int:
         return len(self._frames)
@@ -64,9 +74,11 @@ class FrameQueue:
         self._frames.append(frame)
         self.bytes += len(frame.data)
         while len(self._frames) > 1 and (len(self._frames) > self._max_frames or self.bytes > self._max_bytes):
-            self.bytes -= len(self._frames.popleft().data)
+            oldest = self._frames.popleft()
+            self.bytes -= len(oldest.data)
             self._lost += 1
             self.shed += 1
+            self.shed_bars += oldest.n_bars
         self._idle.clear()
         self._ready.set()
 

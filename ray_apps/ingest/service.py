@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from features.decisions.config import DetectionConfig
-from features.market.calendar import is_trading
+from features.market.calendar import is_regular, is_trading
 from features.market.types import NS_PER_S, Hole, SlotTable
 from features.stages.context import Contexts
 from ray_apps.ingest.daily import daily
@@ -46,6 +46,7 @@ T = TypeVar("T")
 STATUS_S = 2.0
 SPARE_WAIT_S = 3_600.0
 ROLL_S = 5.0
+LINK_DOWN = ("reconnecting", "cooldown")
 SAVE_S = 10.0
 """Within so long the shards have stored all, or the checkpoint waits for the next turn."""
 
@@ -107,6 +108,12 @@ class FeedService:
     def is_in_session(self) -> bool:
         """Whether bars should come now."""
         return not self.plan.feed.is_daily and self._in_session(time.time_ns())
+
+    @property
+    def is_in_regular_hours(self) -> bool:
+        """Whether bars of a few symbols should come now too."""
+        sessions, now_ns = self.plan.sessions, time.time_ns()
+        return self.is_in_session and (sessions is None or is_regular(self.plan.asset_class, sessions, now_ns))
 
     @property
     def watch(self) -> MarketWatch | None:
@@ -242,7 +249,7 @@ class FeedService:
             )
             try:
                 stream, seqs = await self._preparation.run()
-                self.detail = self._past.trouble
+                self.detail = self._past.trouble or (self.detail if self._link in LINK_DOWN else "")
                 break
             except (StoreUnavailableError, TimeoutError) as e:  # bars that came meanwhile wait on
                 self.detail = str(e)
@@ -332,6 +339,7 @@ class FeedService:
             return
         self._link = {
             EventKind.AUTHENTICATED: "connected", EventKind.SUBSCRIBED: "live", EventKind.FATAL: "refused",
+            EventKind.COOLDOWN: "cooldown",
         }.get(event.kind, "reconnecting")  # fmt: skip
         if event.kind is EventKind.AUTHENTICATED:
             self._connected_ns = time.time_ns()

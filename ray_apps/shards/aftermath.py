@@ -136,7 +136,8 @@ class Aftermath:
             self._count_p_values()
             self._count_ready()
             try:
-                await send(self.own.snapshot())
+                await send(snapshot := self.own.snapshot())
+                self.own.was_taken(snapshot)
             except Exception as e:
                 LOG.debug("metrics not sent: %s", e)
 

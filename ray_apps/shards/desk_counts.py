@@ -45,6 +45,7 @@ class DeskCounts:
         while True:
             await asyncio.sleep(EVERY_S)
             try:
-                await send(self.snapshot())
+                await send(snapshot := self.snapshot())
+                self.own.was_taken(snapshot)
             except Exception as e:  # there may be no hub yet
                 LOG.debug("metrics not sent: %s", e)

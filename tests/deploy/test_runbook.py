@@ -43,6 +43,45 @@ def test_the_jobs_named_are_the_charts_and_have_the_settings() -> None:
     assert json.loads(told) == {"symbols": {"stocks": ["AAPL"]}}
 
 
+def test_a_job_may_be_made_again() -> None:
+    names = re.findall(r"kubectl create job (\S+ \S+)", RUNBOOK)
+    assert len(names) >= 4
+    assert all(name.endswith("-$(date +%s)") for name in names)
+
+
+@pytest.mark.parametrize("values", ["kind", "ha", "market-hours"])
+def test_pods_are_found_by_labels_the_chart_gives(values: str) -> None:
+    """Selected are the workers of the Ray cluster, and the bundled database where there is one."""
+    objects = rendered(CHART / "ci" / f"{values}-values.yaml")
+    chosen = set(re.findall(r"-l app\.kubernetes\.io/component=(\w+)", RUNBOOK))
+    assert chosen == {"worker", "postgresql"}
+    (service,) = [o for o in objects if o["kind"] == "RayService"]
+    for group in service["spec"]["rayClusterConfig"]["workerGroupSpecs"]:
+        assert group["template"]["metadata"]["labels"]["app.kubernetes.io/component"] == "worker"
+        assert group["template"]["spec"]["containers"][0]["name"] == "ray-worker"
+    pods = [o["spec"]["template"] for o in objects if o["kind"] == "StatefulSet"]
+    if values == "kind":
+        assert "postgresql" in {p["metadata"]["labels"]["app.kubernetes.io/component"] for p in pods}
+
+
+def test_check_is_told_the_classes_of_the_release() -> None:
+    assert "`tapewatch check --config /dev/stdin`" in RUNBOOK
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; from ray_apps.cli import run; sys.exit(run(sys.argv[1:]))",
+         "check", "--offline", "--json", "--config", "/dev/stdin"],
+        input=json.dumps({"assets": ["forex"]}), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert [c["asset_class"] for c in json.loads(done.stdout)["classes"]] == ["forex"]
+
+
+def test_a_hole_is_asked_for_by_its_ends() -> None:
+    (blind,) = [part for part in PARTS if part.startswith("Blind ")]
+    commands = re.findall(r"`tapewatch backfill ([^`]*)`", blind)
+    assert commands
+    assert all("--from" in c and "--to" in c for c in commands)
+
+
 @pytest.mark.parametrize("values", ["kind", "ha", "market-hours"])
 def test_the_settings_are_taken_from_a_pipe(values: str) -> None:
     assert "tapewatch config show --config /dev/stdin" in RUNBOOK

@@ -1,7 +1,10 @@
 """The hub: sums over processes and their restarts, knows who is silent, renders as Prometheus reads it."""
 
+import asyncio
 import pickle
 import socket
+from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -9,9 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from features.decisions.config import DetectionConfig
+from features.market.types import AssetClass
 from ray_apps import metrics as m
 from ray_apps.hub import EXPECTED_S, Hub
-from tests.support.eventually import eventually_sync
+from ray_apps.ingest import counting
+from ray_apps.ingest.counting import FeedCounts
+from ray_apps.shards import aftermath as aftermath_module
+from ray_apps.shards import desk_counts as desk_counts_module
+from ray_apps.shards.aftermath import Aftermath
+from ray_apps.shards.desk_counts import DeskCounts
+from ray_apps.shards.shard import ShardConfig, SymbolShard
+from tests.support.eventually import eventually, eventually_sync
 
 
 def families(hub):
@@ -32,6 +44,91 @@ def test_counters_survive_restarts_and_lost_snapshots(steps):
         hub.put(own.snapshot())
         hub.put(own.snapshot())
     assert (hub.value(m.SINK_FAILURES, sink="webhook") or 0) == total
+
+
+def test_a_hub_started_anew_counts_what_none_before_it_took():
+    """What Prometheus takes for a reset, 160 and then 150, would be 150 of an hour's increase."""
+    first, second, own = Hub(), Hub(), m.MetricSet("feed-stocks", "1")
+    own.inc(m.BLIND, 160, asset_class="stocks")
+    own.observe(m.BURST, 0.2, asset_class="stocks")
+    first.put(snapshot := own.snapshot())
+    own.was_taken(pickle.loads(pickle.dumps(snapshot)))
+    own.inc(m.BLIND, 2, asset_class="stocks")  # while there is no hub
+    own.snapshot()
+    own.observe(m.BURST, 0.2, asset_class="stocks")
+    second.put(pickle.loads(pickle.dumps(own.snapshot())))
+    assert (first.value(m.BLIND, asset_class="stocks"), second.value(m.BLIND, asset_class="stocks")) == (160, 2)
+    counts = [s for s in families(second)["tapewatch_burst_seconds"].samples if s.name.endswith(("_count", "_sum"))]
+    assert [s.value for s in counts] == [1, pytest.approx(0.2)]
+    own.inc(m.BLIND, 3, asset_class="stocks")
+    second.put(own.snapshot())
+    assert second.value(m.BLIND, asset_class="stocks") == 5
+
+
+def test_what_was_counted_before_the_first_hub_is_not_lost():
+    hub, own = Hub(), m.MetricSet("feed-stocks", "1")
+    own.inc(m.BLIND, 7, asset_class="stocks")
+    own.snapshot()  # to nobody
+    hub.put(own.snapshot())
+    assert hub.value(m.BLIND, asset_class="stocks") == 7
+
+
+def test_what_a_hub_before_took_counts_as_nought_so_that_the_next_of_it_is_an_increase():
+    hub, own = Hub(), m.MetricSet("sinks", "1")
+    own.inc(m.SINK_FAILURES, 4, sink="webhook")
+    own.was_taken(own.snapshot())
+    hub.put(own.snapshot())
+    assert hub.value(m.SINK_FAILURES, sink="webhook") == 0
+
+
+def feed_counts():
+    counts = FeedCounts("stocks", 60, "1")
+    service = SimpleNamespace(status="spare", is_in_session=False, watch=None, n_bursts=0, bursts=lambda after: [])
+    service.stats = lambda: None
+    return counts.own, lambda send: counts.run(send, lambda: service)
+
+
+def desk_counts():
+    counts = DeskCounts({}, "1")
+    return counts.own, counts.run
+
+
+def aftermath():
+    shard = SymbolShard(ShardConfig(AssetClass.STOCKS, 0, 1, 60, "trades", "", Path(), DetectionConfig(), {}))
+    after = Aftermath(shard, None, m.MetricSet("shard-stocks-0", "1"))
+    return after.own, after.run
+
+
+@pytest.mark.parametrize("sender", [feed_counts, desk_counts, aftermath])
+def test_who_sends_tells_the_next_hub_what_the_last_one_took(sender, monkeypatch):
+    for module in (counting, aftermath_module, desk_counts_module):
+        monkeypatch.setattr(module, "EVERY_S", 0.001)
+    own, run = sender()
+    first, second, hubs, unsent = Hub(), Hub(), [], []
+
+    async def send(snapshot):
+        if not hubs:
+            unsent.append(snapshot)
+            raise ConnectionError("expected a hub, was none")
+        hubs[-1].put(pickle.loads(pickle.dumps(snapshot)))
+
+    def late(hub):
+        return hub.value(m.BARS_LATE, asset_class="stocks")
+
+    async def scene():
+        running = asyncio.create_task(run(send))
+        own.inc(m.BARS_LATE, 5, asset_class="stocks")
+        await eventually(lambda: unsent)
+        hubs.append(first)
+        await eventually(lambda: late(first) == 5)
+        await eventually(lambda: own.snapshot()["taken"][m.BARS_LATE.name])
+        hubs.clear()
+        own.inc(m.BARS_LATE, 2, asset_class="stocks")
+        hubs.append(second)
+        await eventually(lambda: late(second) == 2)
+        running.cancel()
+
+    asyncio.run(scene())
 
 
 def test_an_older_snapshot_is_left_out():

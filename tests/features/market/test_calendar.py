@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numba import njit
 
 from features.market import calendar
-from features.market.calendar import Sessions, is_trading
+from features.market.calendar import Sessions, is_regular, is_trading
 from features.market.types import I64, NS_PER_S, AssetClass
 
 NEW_YORK = ZoneInfo("America/New_York")
@@ -113,6 +113,7 @@ def test_hours(sessions: Sessions, when: str, regular: bool, extended: bool, row
     assert sessions.day_index(at)[0] == row
     assert is_trading(AssetClass.STOCKS, sessions, ns(when)) == extended
     assert is_trading(AssetClass.OPTIONS, sessions, ns(when)) == regular
+    assert [is_regular(a, sessions, ns(when)) for a in (AssetClass.STOCKS, AssetClass.OPTIONS)] == [regular] * 2
     assert is_trading(AssetClass.CRYPTO, sessions, ns(when))
 
 

@@ -339,6 +339,8 @@ def test_oversize_is_refused_unread() -> None:
     found = run(frame, limits=Limits(max_frame_bytes=len(frame) - 1))
     assert (found.batches, found.errors) == ((), {"oversize": 1})
     assert not run(frame, limits=Limits(max_frame_bytes=len(frame))).errors
+    assert run(json.dumps([STOCK] * 3).encode(), limits=Limits(max_frame_bytes=10)).errors == {"oversize": 3}
+    assert run(b" " * 11, limits=Limits(max_frame_bytes=10)).errors == {"oversize": 1}
 
 
 def test_a_full_table_keeps_what_it_has() -> None:

@@ -389,6 +389,7 @@ def test_a_burst_beyond_the_frame_queue_sheds_the_oldest_and_records_a_gap() -> 
     got, stats = rig.minutes(), rig.feed.stats()
     assert got == sorted(got)
     assert len(got) + stats.shed_frames == 300
+    assert stats.shed_frame_bars == stats.shed_frames  # of one bar each
     # The gaps say exactly which minutes are missing, and how many frames that were.
     missing = [m for cause, a, b in rig.gaps() for m in range(int(a), int(b)) if cause == "shed_frames"]
     assert sorted(missing) == sorted(set(range(300)) - set(got))

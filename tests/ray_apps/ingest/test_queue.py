@@ -1,6 +1,7 @@
 """Both queues stay within their bounds and say exactly what they shed."""
 
 import asyncio
+import json
 import random
 from itertools import islice
 
@@ -9,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from features.market.bars import BarColumns
+from features.market.pushed import encode_pushed
 from features.market.types import NS_PER_S, AssetClass, BarBatch, Hole
 from ray_apps.ingest.backoff import full_jitter
 from ray_apps.ingest.config import FeedConfig
@@ -48,6 +51,18 @@ def test_frames_are_bounded_and_the_newest_stay(sizes: list[int], max_frames: in
         assert queue.bytes == 0
 
     asyncio.run(scene())
+
+
+def test_frames_that_go_are_counted_by_their_bars() -> None:
+    now_ns = 1_789_738_200 * NS_PER_S
+    ones = np.ones(430)
+    columns = BarColumns(np.full(430, now_ns), ones, ones, ones, ones, ones, ones, ones)
+    body = encode_pushed(AssetClass.STOCKS, ["AAPL"] * 430, columns, 60)
+    stream = json.dumps([{"ev": "AM", "sym": f"S{i}"} for i in range(7)]).encode()
+    queue = FrameQueue(1, 10**6)
+    for data, form in ((body, "rows"), (stream, "stream"), (stream, "stream")):
+        queue.put(Frame(data, 0, 0, 1, form))
+    assert (queue.shed, queue.shed_bars) == (2, 430 + 7)
 
 
 def test_drained_waits_until_the_last_frame_is_done_with() -> None:
