@@ -146,8 +146,8 @@ def test_each_episode_that_was_told_is_one_annotation(scene: Scene) -> None:
     told = {str(r[0]) for r in scene.rows("SELECT id FROM episodes WHERE notified_at IS NOT NULL")}
     notes = list(scene.grafana.annotations.values())
     assert told
-    assert sorted(tag for n in notes for tag in n["tags"] if tag.startswith("tapewatch:")) == sorted(
-        f"tapewatch:{episode}" for episode in told
+    assert sorted(tag for n in notes for tag in n["tags"] if tag.startswith("tapewatch-episode:")) == sorted(
+        f"tapewatch-episode:{episode}" for episode in told
     )
     for note in notes:
         assert "http://gateway.example/v1/anomalies" in note["text"]

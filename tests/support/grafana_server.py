@@ -132,11 +132,23 @@ class FakeGrafana:
         return 200, {"message": "done"}
 
     def _find(self, query: dict[str, list[str]]) -> list[dict[str, Any]]:
-        """All tags asked for; the newest first."""
-        start, end = (int(query.get(name, [default])[0]) for name, default in (("from", "0"), ("to", "9" * 15)))
-        tags, most = set(query.get("tags", [])), int(query.get("limit", ["100"])[0])
-        found = [a for a in self.annotations.values() if tags <= set(a["tags"]) and start <= a["time"] <= end]
-        return sorted(found, key=lambda a: -a["time"])[:most]
+        """As many tags that match as are asked for, or any; the newest first."""
+        start, end = (int(query.get(name, ["0"])[0]) for name in ("from", "to"))
+        asked, most = _pairs(query.get("tags", [])), int(query.get("limit", ["100"])[0])
+        is_any = query.get("matchAny") == ["true"]
+
+        def is_found(note: dict[str, Any]) -> bool:
+            if start > 0 and end > 0 and not start <= note["time"] <= end:
+                return False
+            n = sum(any(key == k and value in ("", v) for key, value in asked) for k, v in _pairs(note["tags"]))
+            return not asked or (n > 0 if is_any else n == len(asked))
+
+        return sorted(filter(is_found, self.annotations.values()), key=lambda a: -a["time"])[:most]
+
+
+def _pairs(tags: list[str]) -> set[tuple[str, str]]:
+    """Give the keys and values that tags are to Grafana."""
+    return {(key.strip(), rest.split(":")[0].strip()) for key, _, rest in (tag.partition(":") for tag in tags)}
 
 
 def _found(held: dict[Any, Any], key: Any, message: str) -> Any:
