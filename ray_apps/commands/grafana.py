@@ -47,7 +47,7 @@ def sync(
     ] = None,
     folder: Annotated[str, typer.Option(help="The folder's uid.")] = "tapewatch",
     runbooks: Annotated[str, typer.Option(help="Put before each alert's runbook_url, https://.../.")] = "",
-    directory: Annotated[Path | None, typer.Option("--dir", help="The project's folder grafana.")] = None,
+    directory: Annotated[Path | None, typer.Option("--dir", help="A folder of other dashboards/ and rules/.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done and what differs.")] = False,
     config: ConfigFile = None,
     data_dir: DataDir = None,

@@ -1,4 +1,4 @@
-"""Read the boards and rules of the folder `grafana/` as Grafana is to be told them."""
+"""Read the boards and rules that come with this version as Grafana is to be told them."""
 
 import json
 import re
@@ -13,7 +13,8 @@ from ray_apps.errors import UsageError
 
 Json = dict[str, Any]
 
-FOLDER = Path(__file__).resolve().parents[2] / "grafana"
+FOLDER = Path(__file__).parent
+"""Where `dashboards` and `rules` are: links of a checkout to its folder `grafana`, files of an installed package."""
 EXPRESSION = "__expr__"
 """What Grafana calls its own expressions as a data source."""
 LOOK_BACK_S = 600
