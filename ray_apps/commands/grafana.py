@@ -55,10 +55,13 @@ def sync(
 ) -> None:
     """Make or update the folder, data sources, boards and alert rules; what is so already is left alone.
 
+    A folder that is there keeps its title. The password of --database is written each time.
+
     Example: tapewatch grafana sync --url http://grafana:3000 --prometheus http://prometheus:9090 --dry-run
     """
     from ray_apps.grafana import sources
     from ray_apps.grafana.boards import FOLDER, read
+    from ray_apps.grafana.client import require_grafana
     from ray_apps.grafana.sync import plan
 
     settings = load(config, data_dir)
@@ -69,7 +72,8 @@ def sync(
     made += [sources.postgres(database)] if database else []
     done = []
     with _reported():
-        for step in plan(api, told, made, folder):
+        require_grafana(api)
+        for step in list(plan(api, told, made, folder)):
             if not dry_run and step.action != "same":
                 step.write()
             done.append(step)
