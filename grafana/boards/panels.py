@@ -157,11 +157,19 @@ def _override(column: str, **properties: Any) -> Json:
     }
 
 
-def choice(name: str, label: str, query: str, *, multi: bool = False, all_: bool = False) -> Json:
+def choice(name: str, label: str, query: str, *, multi: bool = False) -> Json:
     """Give a variable with the values of a SQL query."""
     return {
         "type": "query", "name": name, "label": label, "datasource": POSTGRES,
-        "query": " ".join(query.split()), "refresh": 2, "multi": multi, "includeAll": all_, "sort": 0,
+        "query": " ".join(query.split()), "refresh": 2, "multi": multi, "includeAll": False, "sort": 0,
+    }  # fmt: skip
+
+
+def labels(name: str, label: str, query: str) -> Json:
+    """Give a variable with the values of a label, `label_values(selector, label)`; all are any value, known or not."""
+    return {
+        "type": "query", "name": name, "label": label, "datasource": PROMETHEUS, "query": query, "refresh": 2,
+        "multi": True, "includeAll": True, "allValue": ".*", "sort": 1,
     }  # fmt: skip
 
 
