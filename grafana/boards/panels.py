@@ -215,7 +215,13 @@ BUDGET = measured(
 
 
 def board(
-    name: str, title: str, about: str, panels: Sequence[Json], variables: Sequence[Json] = (), since: str = "now-6h"
+    name: str,
+    title: str,
+    about: str,
+    panels: Sequence[Json],
+    variables: Sequence[Json] = (),
+    since: str = "now-6h",
+    refresh: str = "10s",
 ) -> Json:
     """Give a board: panels flow from left to right in the order given."""
     sources = [
@@ -229,7 +235,7 @@ def board(
     }  # fmt: skip
     return {
         "uid": f"tapewatch-{name}", "title": f"Tapewatch: {title}", "description": about, "tags": ["tapewatch"],
-        "schemaVersion": SCHEMA_VERSION, "version": 1, "editable": True, "graphTooltip": 1, "refresh": "10s",
+        "schemaVersion": SCHEMA_VERSION, "version": 1, "editable": True, "graphTooltip": 1, "refresh": refresh,
         "timezone": "browser", "time": {"from": since, "to": "now"}, "links": [link],
         "templating": {"list": [*sources, gateway, *variables]},
         "annotations": {"list": _annotations()}, "panels": _placed(panels),
