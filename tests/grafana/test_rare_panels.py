@@ -61,6 +61,11 @@ def test_a_shock_with_its_members(stored: str) -> None:
     assert {(m["symbol"], m["episode"]) for m in members} == {("NVDA", shock["id"]), ("AMD", shock["id"])}
 
 
+def test_scores_are_of_what_still_stands(stored: str) -> None:
+    scores = shown(stored, "Scores of $symbol's anomalies by kind", symbol=["NVDA", "AAPL"])
+    assert [(row["metric"], row["value"]) for row in scores] == [("burst", 5.5)]
+
+
 def test_rates_are_of_the_kinds_chosen(stored: str) -> None:
     def counted(kind: list[str] | str) -> int:
         rates = shown(stored, "Rates of anomalies", kind=kind, budget="0.03")
