@@ -79,6 +79,15 @@ def written_out(expr: str, recorded: Mapping[str, str]) -> str:
     return " ".join(found.split())
 
 
+def of_query(note: str) -> str:
+    """Give a note whose `$value`, a number to Prometheus and to a Grafana before 12 a text, is the query's.
+
+    >>> of_query("{{ $value | humanize }} of {{ $values.B.Value }}")
+    '{{ $values.A.Value | humanize }} of {{ $values.B.Value }}'
+    """
+    return re.sub(r"\$value\b", "$values.A.Value", note)
+
+
 def uid_of(alert: str) -> str:
     """Give an alert's uid, at most 40 letters.
 
@@ -100,7 +109,7 @@ def _alert(
     rule: Json, group: str, folder_uid: str, prometheus_uid: str, runbooks: str, recorded: Mapping[str, str]
 ) -> Json:
     """Give an alert rule as Grafana has it: the query, whether it gave anything, and that above 0."""
-    notes = dict(rule["annotations"])
+    notes = {name: of_query(note) for name, note in rule["annotations"].items()}
     notes["runbook_url"] = runbooks + notes["runbook_url"]
     query = {
         "expr": written_out(rule["expr"], recorded), "instant": True, "range": False, "refId": "A",

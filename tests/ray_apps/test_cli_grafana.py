@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -169,6 +170,15 @@ def test_what_is_wrong_is_one_line(sync, tmp_path: Path) -> None:
     assert "expected postgresql://" in err
     assert run(["grafana", "sync", "--data-dir", str(tmp_path), "--url", "http://127.0.0.1:1"]) == 2
     assert run(["grafana", "sync", "--data-dir", str(tmp_path), "--url", "http://127.0.0.1:1", "--token", TOKEN]) == 1
+
+
+def test_what_people_read_names_the_querys_value_in_any_grafana() -> None:
+    told = read(FOLDER, "f", "p")
+    rules = [rule for group in told.groups.values() for rule in group["rules"]]
+    notes = [note for rule in rules for note in rule["annotations"].values()]
+    assert not [note for note in notes if re.search(r"\$value\b", note)]
+    assert [note for note in notes if "{{ $values.A.Value | humanizeDuration }}" in note]
+    assert {query["refId"] for rule in rules for query in rule["data"][:1]} == {"A"}
 
 
 def test_an_alert_asks_prometheus_for_itself() -> None:
