@@ -40,7 +40,7 @@ def sync(
         str | None, typer.Option(help="A database as Grafana reaches it, postgresql://...: made a data source.")
     ] = None,
     prometheus_uid: Annotated[
-        str | None, typer.Option(help="A Prometheus data source that is there already: alert rules ask it.")
+        str | None, typer.Option(help="A Prometheus data source that is there already: alert rules and boards ask it.")
     ] = None,
     gateway: Annotated[
         str | None, typer.Option(help="Where people reach the HTTP API; else sinks.grafana.gateway.")

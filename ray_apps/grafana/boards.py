@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from ray_apps.errors import UsageError
+from ray_apps.grafana.sources import POSTGRES_UID
 
 Json = dict[str, Any]
 
@@ -37,7 +38,7 @@ def read(folder: Path, folder_uid: str, prometheus_uid: str, runbooks: str = "",
     folder
         Where they are.
     folder_uid, prometheus_uid
-        The folder of Grafana the rules belong to, and the data source they ask.
+        The folder of Grafana the rules belong to, and the data source they and the boards ask.
     runbooks
         Put before each `runbook_url`, such as the address the project's files are read at.
     gateway
@@ -48,10 +49,10 @@ def read(folder: Path, folder_uid: str, prometheus_uid: str, runbooks: str = "",
     UsageError
         When the folder is not one of those.
     """
-    boards = {}
+    boards, chosen = {}, {"prometheus": prometheus_uid, "postgres": POSTGRES_UID}
     for path in sorted((folder / "dashboards").glob("*.json")):
         board = json.loads(path.read_text("utf-8"))
-        boards[board["uid"]] = _leading_to(gateway, board) if gateway else board
+        boards[board["uid"]] = _opening_on(chosen, _leading_to(gateway, board) if gateway else board)
     if not boards:
         raise UsageError(f"{folder}: expected dashboards/*.json in it, was none (see --dir)")
     recorded = {r["record"]: r["expr"].strip() for _, r in _rules(folder / "rules" / "recording.yaml")}
@@ -77,6 +78,15 @@ def written_out(expr: str, recorded: Mapping[str, str]) -> str:
     """
     found = re.sub(r"[a-z_]+:[a-z_]+:[a-z0-9_]+", lambda m: f"({recorded[m[0]]})", expr.strip())
     return " ".join(found.split())
+
+
+def _opening_on(uids: Mapping[str, str], board: Json) -> Json:
+    """Give a board whose variables of data sources are these; Grafana takes its first where one is not there."""
+    variables = [
+        {**v, "current": {"text": uids[v["name"]], "value": uids[v["name"]]}} if v["name"] in uids else v
+        for v in board["templating"]["list"]
+    ]
+    return {**board, "templating": {"list": variables}}
 
 
 def of_query(note: str) -> str:

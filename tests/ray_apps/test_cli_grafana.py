@@ -89,6 +89,22 @@ def test_the_boards_lead_to_the_gateway_that_is_named(grafana: FakeGrafana, sync
         assert (typed["query"], typed["current"]["value"]) == ("https://tape.example", "https://tape.example")
 
 
+@pytest.mark.parametrize(
+    ("more", "prometheus"),
+    [((), "tapewatch-prometheus"), (("--prometheus-uid", "mine"), "mine")],
+    ids=["made", "named"],
+)
+def test_the_boards_open_on_the_sources_that_were_made_or_named(
+    grafana: FakeGrafana, sync, more: tuple[str, ...], prometheus: str
+) -> None:
+    grafana.datasources["mine"] = {"uid": "mine", "name": "A first one", "type": "prometheus"}
+    assert sync(*SOURCES, *more)[0] == 0
+    for held in grafana.boards.values():
+        variables = {v["name"]: v for v in held["dashboard"]["templating"]["list"]}
+        opened = [variables[name]["current"]["value"] for name in ("prometheus", "postgres")]
+        assert opened == [prometheus, "tapewatch-postgres"]
+
+
 def test_the_databases_password_is_sent_and_never_printed(grafana: FakeGrafana, sync) -> None:
     code, out, err = sync("--prometheus", "http://p:9090", "--database", "postgresql://reader:s3cret@db/tape", "--json")
     assert code == 0
