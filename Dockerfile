@@ -18,6 +18,8 @@ RUN /opt/tapewatch/bin/python -m pip install --quiet --require-hashes --no-deps 
 
 FROM packages AS code
 COPY pyproject.toml README.md LICENSE /src/
+COPY grafana/dashboards /src/grafana/dashboards
+COPY grafana/rules /src/grafana/rules
 COPY features /src/features
 COPY training /src/training
 COPY ray_apps /src/ray_apps

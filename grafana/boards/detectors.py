@@ -24,7 +24,7 @@ def _quantile(q: float, metric: str, by: str, selector: str = "") -> dict[str, A
 
 RATES = """
 SELECT round(log(${budget} / rate))::text || ' decades' AS "below the budget", count(*) AS anomalies
-FROM anomalies WHERE asset_class IN (${market:sqlstring}) AND kind IN (${kind:sqlstring}) AND rate > 0
+FROM anomalies WHERE asset_class IN (${market:sqlstring}) AND kind ~ '^(${kind:regex})$' AND rate > 0
     AND $__timeFilter(ts) GROUP BY 1 ORDER BY min(log(${budget} / rate))
 """
 BY_KIND = """
@@ -32,7 +32,7 @@ SELECT kind, count(*) AS anomalies, count(*) FILTER (WHERE state = 'retracted') 
     percentile_cont(0.5) WITHIN GROUP (ORDER BY rate) AS "median rate", min(p_value) AS "least p"
 FROM anomalies WHERE asset_class IN (${market:sqlstring}) AND $__timeFilter(ts) GROUP BY kind ORDER BY 2 DESC
 """
-KINDS = "SELECT DISTINCT kind FROM anomalies ORDER BY 1"
+KINDS = f"label_values(tapewatch_series_ready{{{OF}}}, kind)"
 
 
 def board() -> dict[str, Any]:
@@ -95,7 +95,7 @@ def board() -> dict[str, Any]:
         ],
         [
             {**p.MARKET, "multi": True, "includeAll": True},
-            p.choice("kind", "Kind", KINDS, multi=True, all_=True),
+            p.labels("kind", "Kind", KINDS),
             p.BUDGET,
         ],
     )  # fmt: skip

@@ -16,6 +16,12 @@ def _held(metric: str, by: str, legend: str) -> dict[str, Any]:
     return p.prom(f"sum by ({by}) (max by (namespace, {by}) ({metric}))", legend)
 
 
+def _ray(function: str, by: str, metric: str) -> dict[str, Any]:
+    """Ask Ray where Tapewatch is or was: a Prometheus may scrape other clusters of Ray in other namespaces."""
+    ours = f"{metric} and on (namespace) last_over_time(tapewatch_ready[$__range])"
+    return p.prom(f"{function} by ({by}) ({ours})", f"{{{{{by}}}}}")
+
+
 def board() -> dict[str, Any]:
     """Give the board."""
     burst = "sum by (asset_class, le) (rate(tapewatch_burst_seconds_bucket[$__rate_interval]))"
@@ -78,12 +84,12 @@ def board() -> dict[str, Any]:
                                  p.prom("max(tapewatch_database_limit_bytes)", "limit")], "bytes",
                     "The limit is `metrics.database_limit_gib`.", w=8),
             p.row("Ray"),
-            p.graph("CPU of Ray's nodes", [p.prom("max by (instance) (ray_node_cpu_utilization)", "{{instance}}")],
+            p.graph("CPU of Ray's nodes", [_ray("max", "instance", "ray_node_cpu_utilization")],
                     "percent", RAY_ABOUT, w=8),
-            p.graph("Memory of Ray's nodes", [p.prom("max by (instance) (ray_node_mem_used)", "{{instance}}")],
+            p.graph("Memory of Ray's nodes", [_ray("max", "instance", "ray_node_mem_used")],
                     "bytes", RAY_ABOUT, w=8),
             p.graph("Requests that wait in Serve",
-                    [p.prom("sum by (deployment) (ray_serve_deployment_queued_queries)", "{{deployment}}")], "short",
+                    [_ray("sum", "deployment", "ray_serve_deployment_queued_queries")], "short",
                     RAY_ABOUT, w=8),
         ],
     )  # fmt: skip

@@ -11,13 +11,12 @@ SELECT $__timeGroupAlias(b.ts, '5m'), avg((b.close > b.open)::int)::float8 AS "c
 FROM bars_5m b JOIN series s ON s.id = b.series_id
 WHERE s.asset_class IN (${market:sqlstring}) AND $__timeFilter(b.ts) GROUP BY 1 ORDER BY 1
 """
+# A minute is one window of these series, and a series has one bar of it: there is nothing to sort.
 STORED = """
-SELECT $__timeGroupAlias(b.ts, '1m'), s.asset_class AS metric,
-    count(DISTINCT b.series_id)::float8
-    / (SELECT count(*) FROM series n WHERE n.asset_class = s.asset_class AND n.bar_s = 60) AS value
-FROM bars b JOIN series s ON s.id = b.series_id
-WHERE s.asset_class IN (${market:sqlstring}) AND s.bar_s = 60 AND $__timeFilter(b.ts) GROUP BY 1, 2, s.asset_class
-ORDER BY 1
+WITH listed AS (SELECT asset_class, count(*)::float8 AS n FROM series WHERE bar_s = 60 GROUP BY 1)
+SELECT b.ts AS time, asset_class AS metric, count(*) / min(l.n) AS value
+FROM bars b JOIN series s ON s.id = b.series_id JOIN listed l USING (asset_class)
+WHERE asset_class IN (${market:sqlstring}) AND s.bar_s = 60 AND $__timeFilter(b.ts) GROUP BY 1, 2 ORDER BY 1
 """
 OPENED = """
 SELECT $__timeGroupAlias(opened_at, '15m'), severity AS metric, count(*) AS value FROM episodes
@@ -27,16 +26,22 @@ HEAT = """
 SELECT $__timeGroupAlias(ts, '5m'), kind AS metric, count(*) AS value FROM anomalies
 WHERE asset_class IN (${market:sqlstring}) AND state <> 'retracted' AND $__timeFilter(ts) GROUP BY 1, 2 ORDER BY 1
 """
+# Anomalies are counted of the fifty that are shown only.
 MOVERS = """
-SELECT s.symbol, max(b.ts) AS "newest", (array_agg(b.close ORDER BY b.ts DESC))[1] AS close,
-    (array_agg(b.close ORDER BY b.ts DESC))[1] / nullif((array_agg(b.open ORDER BY b.ts))[1], 0) - 1 AS move,
-    (max(b.high) - min(b.low)) / nullif(min(b.low), 0) AS range, sum(b.volume) AS volume,
-    (SELECT count(*) FROM anomalies a WHERE a.series_id = s.id AND a.state <> 'retracted' AND $__timeFilter(a.ts))
-    AS anomalies
-FROM bars_5m b JOIN series s ON s.id = b.series_id
-WHERE s.asset_class IN (${market:sqlstring}) AND $__timeFilter(b.ts)
-GROUP BY s.id, s.symbol ORDER BY abs((array_agg(b.close ORDER BY b.ts DESC))[1]
-    / nullif((array_agg(b.open ORDER BY b.ts))[1], 0) - 1) DESC NULLS LAST LIMIT 50
+WITH spans AS (
+    SELECT b.series_id, max(b.ts) AS newest, (array_agg(b.open ORDER BY b.ts))[1] AS open,
+        (array_agg(b.close ORDER BY b.ts DESC))[1] AS close, max(b.high) AS high, min(b.low) AS low,
+        sum(b.volume) AS volume
+    FROM bars_5m b JOIN series s ON s.id = b.series_id
+    WHERE s.asset_class IN (${market:sqlstring}) AND $__timeFilter(b.ts) GROUP BY 1
+), largest AS (
+    SELECT *, close / nullif(open, 0) - 1 AS move FROM spans
+    ORDER BY abs(close / nullif(open, 0) - 1) DESC NULLS LAST LIMIT 50
+)
+SELECT s.symbol, l.newest, l.close, l.move, (l.high - l.low) / nullif(l.low, 0) AS range, l.volume,
+    (SELECT count(*) FROM anomalies a WHERE a.symbol = s.symbol AND a.series_id = s.id AND a.state <> 'retracted'
+    AND $__timeFilter(a.ts)) AS anomalies
+FROM largest l JOIN series s ON s.id = l.series_id ORDER BY abs(l.move) DESC NULLS LAST
 """
 EPISODES = """
 SELECT opened_at AS opened, last_at AS last, coalesce(symbol, 'market') AS symbol, kind, severity,
@@ -94,4 +99,5 @@ def board() -> dict[str, Any]:
                     units={"length": "s", "blind": "s"}, h=6),
         ],
         [{**p.MARKET, "multi": True, "includeAll": True}],
+        refresh="1m",  # it reads every bar of the time shown, and they come once a minute
     )  # fmt: skip

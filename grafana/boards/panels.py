@@ -157,11 +157,19 @@ def _override(column: str, **properties: Any) -> Json:
     }
 
 
-def choice(name: str, label: str, query: str, *, multi: bool = False, all_: bool = False) -> Json:
+def choice(name: str, label: str, query: str, *, multi: bool = False) -> Json:
     """Give a variable with the values of a SQL query."""
     return {
         "type": "query", "name": name, "label": label, "datasource": POSTGRES,
-        "query": " ".join(query.split()), "refresh": 2, "multi": multi, "includeAll": all_, "sort": 0,
+        "query": " ".join(query.split()), "refresh": 2, "multi": multi, "includeAll": False, "sort": 0,
+    }  # fmt: skip
+
+
+def labels(name: str, label: str, query: str) -> Json:
+    """Give a variable with the values of a label, `label_values(selector, label)`; all are any value, known or not."""
+    return {
+        "type": "query", "name": name, "label": label, "datasource": PROMETHEUS, "query": query, "refresh": 2,
+        "multi": True, "includeAll": True, "allValue": ".*", "sort": 1,
     }  # fmt: skip
 
 
@@ -207,7 +215,13 @@ BUDGET = measured(
 
 
 def board(
-    name: str, title: str, about: str, panels: Sequence[Json], variables: Sequence[Json] = (), since: str = "now-6h"
+    name: str,
+    title: str,
+    about: str,
+    panels: Sequence[Json],
+    variables: Sequence[Json] = (),
+    since: str = "now-6h",
+    refresh: str = "10s",
 ) -> Json:
     """Give a board: panels flow from left to right in the order given."""
     sources = [
@@ -221,7 +235,7 @@ def board(
     }  # fmt: skip
     return {
         "uid": f"tapewatch-{name}", "title": f"Tapewatch: {title}", "description": about, "tags": ["tapewatch"],
-        "schemaVersion": SCHEMA_VERSION, "version": 1, "editable": True, "graphTooltip": 1, "refresh": "10s",
+        "schemaVersion": SCHEMA_VERSION, "version": 1, "editable": True, "graphTooltip": 1, "refresh": refresh,
         "timezone": "browser", "time": {"from": since, "to": "now"}, "links": [link],
         "templating": {"list": [*sources, gateway, *variables]},
         "annotations": {"list": _annotations()}, "panels": _placed(panels),

@@ -78,8 +78,8 @@ def board() -> dict[str, Any]:
             p.graph("Scores of $symbol's anomalies by kind",
                     [p.sql("SELECT a.ts AS time, k.key AS metric, k.value::float8 AS value FROM anomalies a, "
                            "jsonb_each_text(a.scores) k WHERE a.asset_class = ${market:sqlstring} "
-                           "AND a.symbol IN (${symbol:sqlstring}) AND k.value IS NOT NULL AND $__timeFilter(a.ts) "
-                           "ORDER BY a.ts", series=True)],
+                           "AND a.symbol IN (${symbol:sqlstring}) AND a.state <> 'retracted' AND k.value IS NOT NULL "
+                           "AND $__timeFilter(a.ts) ORDER BY a.ts", series=True)],
                     "short", "Standard deviations; what each kind's detector said of the same bar.", h=7, points=True),
         ],
         [

@@ -40,14 +40,14 @@ def sync(
         str | None, typer.Option(help="A database as Grafana reaches it, postgresql://...: made a data source.")
     ] = None,
     prometheus_uid: Annotated[
-        str | None, typer.Option(help="A Prometheus data source that is there already: alert rules ask it.")
+        str | None, typer.Option(help="A Prometheus data source that is there already: alert rules and boards ask it.")
     ] = None,
     gateway: Annotated[
         str | None, typer.Option(help="Where people reach the HTTP API; else sinks.grafana.gateway.")
     ] = None,
     folder: Annotated[str, typer.Option(help="The folder's uid.")] = "tapewatch",
     runbooks: Annotated[str, typer.Option(help="Put before each alert's runbook_url, https://.../.")] = "",
-    directory: Annotated[Path | None, typer.Option("--dir", help="The project's folder grafana.")] = None,
+    directory: Annotated[Path | None, typer.Option("--dir", help="A folder of other dashboards/ and rules/.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done and what differs.")] = False,
     config: ConfigFile = None,
     data_dir: DataDir = None,
@@ -55,10 +55,13 @@ def sync(
 ) -> None:
     """Make or update the folder, data sources, boards and alert rules; what is so already is left alone.
 
+    A folder that is there keeps its title. The password of --database is written each time.
+
     Example: tapewatch grafana sync --url http://grafana:3000 --prometheus http://prometheus:9090 --dry-run
     """
     from ray_apps.grafana import sources
     from ray_apps.grafana.boards import FOLDER, read
+    from ray_apps.grafana.client import require_grafana
     from ray_apps.grafana.sync import plan
 
     settings = load(config, data_dir)
@@ -69,7 +72,8 @@ def sync(
     made += [sources.postgres(database)] if database else []
     done = []
     with _reported():
-        for step in plan(api, told, made, folder):
+        require_grafana(api)
+        for step in list(plan(api, told, made, folder)):
             if not dry_run and step.action != "same":
                 step.write()
             done.append(step)

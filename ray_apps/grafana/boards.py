@@ -1,4 +1,4 @@
-"""Read the boards and rules of the folder `grafana/` as Grafana is to be told them."""
+"""Read the boards and rules that come with this version as Grafana is to be told them."""
 
 import json
 import re
@@ -10,10 +10,12 @@ from typing import Any
 import yaml
 
 from ray_apps.errors import UsageError
+from ray_apps.grafana.sources import POSTGRES_UID
 
 Json = dict[str, Any]
 
-FOLDER = Path(__file__).resolve().parents[2] / "grafana"
+FOLDER = Path(__file__).parent
+"""Where `dashboards` and `rules` are: links of a checkout to its folder `grafana`, files of an installed package."""
 EXPRESSION = "__expr__"
 """What Grafana calls its own expressions as a data source."""
 LOOK_BACK_S = 600
@@ -36,7 +38,7 @@ def read(folder: Path, folder_uid: str, prometheus_uid: str, runbooks: str = "",
     folder
         Where they are.
     folder_uid, prometheus_uid
-        The folder of Grafana the rules belong to, and the data source they ask.
+        The folder of Grafana the rules belong to, and the data source they and the boards ask.
     runbooks
         Put before each `runbook_url`, such as the address the project's files are read at.
     gateway
@@ -47,10 +49,10 @@ def read(folder: Path, folder_uid: str, prometheus_uid: str, runbooks: str = "",
     UsageError
         When the folder is not one of those.
     """
-    boards = {}
+    boards, chosen = {}, {"prometheus": prometheus_uid, "postgres": POSTGRES_UID}
     for path in sorted((folder / "dashboards").glob("*.json")):
         board = json.loads(path.read_text("utf-8"))
-        boards[board["uid"]] = _leading_to(gateway, board) if gateway else board
+        boards[board["uid"]] = _opening_on(chosen, _leading_to(gateway, board) if gateway else board)
     if not boards:
         raise UsageError(f"{folder}: expected dashboards/*.json in it, was none (see --dir)")
     recorded = {r["record"]: r["expr"].strip() for _, r in _rules(folder / "rules" / "recording.yaml")}
@@ -78,6 +80,24 @@ def written_out(expr: str, recorded: Mapping[str, str]) -> str:
     return " ".join(found.split())
 
 
+def _opening_on(uids: Mapping[str, str], board: Json) -> Json:
+    """Give a board whose variables of data sources are these; Grafana takes its first where one is not there."""
+    variables = [
+        {**v, "current": {"text": uids[v["name"]], "value": uids[v["name"]]}} if v["name"] in uids else v
+        for v in board["templating"]["list"]
+    ]
+    return {**board, "templating": {"list": variables}}
+
+
+def of_query(note: str) -> str:
+    """Give a note whose `$value`, a number to Prometheus and to a Grafana before 12 a text, is the query's.
+
+    >>> of_query("{{ $value | humanize }} of {{ $values.B.Value }}")
+    '{{ $values.A.Value | humanize }} of {{ $values.B.Value }}'
+    """
+    return re.sub(r"\$value\b", "$values.A.Value", note)
+
+
 def uid_of(alert: str) -> str:
     """Give an alert's uid, at most 40 letters.
 
@@ -99,7 +119,7 @@ def _alert(
     rule: Json, group: str, folder_uid: str, prometheus_uid: str, runbooks: str, recorded: Mapping[str, str]
 ) -> Json:
     """Give an alert rule as Grafana has it: the query, whether it gave anything, and that above 0."""
-    notes = dict(rule["annotations"])
+    notes = {name: of_query(note) for name, note in rule["annotations"].items()}
     notes["runbook_url"] = runbooks + notes["runbook_url"]
     query = {
         "expr": written_out(rule["expr"], recorded), "instant": True, "range": False, "refId": "A",

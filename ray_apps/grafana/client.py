@@ -6,8 +6,9 @@ from urllib.parse import urlsplit
 
 import requests
 from grafana_client import GrafanaApi
-from grafana_client.client import GrafanaException, GrafanaServerError, TokenAuth
+from grafana_client.client import GrafanaClientError, GrafanaException, GrafanaServerError, TokenAuth
 
+from ray_apps.errors import UserError
 from ray_apps.sinks.base import SinkUnavailableError
 
 TIMEOUT_S = 10.0
@@ -22,6 +23,24 @@ def api(url: str, token: str) -> GrafanaApi:
     made = GrafanaApi(TokenAuth(token), parts.hostname, parts.port, prefix, parts.scheme, timeout=TIMEOUT_S)
     made.client.s.trust_env = False  # the token goes where it was meant to go
     return made
+
+
+def require_grafana(api: GrafanaApi) -> None:
+    """Ask for its health, which a Grafana tells anyone.
+
+    Raises
+    ------
+    UserError
+        When something else answers.
+    GrafanaException, requests.RequestException
+        When a Grafana is not healthy, or nothing answers.
+    """
+    try:
+        said = api.health.check()
+    except (GrafanaClientError, requests.JSONDecodeError):
+        said = None
+    if not isinstance(said, dict) or "database" not in said:
+        raise UserError(f"--url: expected a Grafana, with `database` in {api.client.url}/health, was another server")
 
 
 def is_passing(error: GrafanaException) -> bool:

@@ -19,6 +19,8 @@ def prometheus(url: str) -> dict[str, Any]:
 def postgres(dsn: str) -> dict[str, Any]:
     """Give a database of a URL `postgresql://user:password@host:port/name`, as Grafana reaches it.
 
+    Without a password Grafana keeps the one it has.
+
     Raises
     ------
     UsageError
@@ -32,10 +34,11 @@ def postgres(dsn: str) -> dict[str, Any]:
     name = parts.path.strip("/")
     if parts.scheme not in ("postgresql", "postgres") or not parts.hostname or not name or not parts.username:
         raise UsageError("--database: expected postgresql://user:password@host:port/name, was another")
+    secret = {"secureJsonData": {"password": unquote(parts.password)}} if parts.password else {}
     mode = parse_qs(parts.query).get("sslmode", ["disable"])[0]
     return {
         "uid": POSTGRES_UID, "name": "Tapewatch PostgreSQL", "type": "grafana-postgresql-datasource",
         "access": "proxy", "url": f"{parts.hostname}:{parts.port or 5432}", "user": unquote(parts.username),
         "jsonData": {"database": name, "sslmode": mode, "postgresVersion": 1500, "timescaledb": False},
-        "secureJsonData": {"password": unquote(parts.password or "")},
+        **secret,
     }  # fmt: skip

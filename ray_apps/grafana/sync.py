@@ -3,7 +3,7 @@
 import difflib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from grafana_client import GrafanaApi
@@ -12,6 +12,7 @@ from grafana_client.client import GrafanaException
 from ray_apps.grafana.boards import Json, Told
 
 FOLDER_TITLE = "Tapewatch"
+WRITTEN_ANEW = "  its password is written each time: Grafana does not say whether it has another\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +34,7 @@ def plan(api: GrafanaApi, told: Told, sources: Sequence[Json], folder_uid: str) 
     GrafanaException, requests.RequestException
         When Grafana does not answer as it should.
     """
-    yield _step("folder", FOLDER_TITLE, _held(lambda: api.folder.get_folder(folder_uid)), {"title": FOLDER_TITLE},
-                lambda: api.folder.create_folder(FOLDER_TITLE, folder_uid),
-                lambda: api.folder.update_folder(folder_uid, FOLDER_TITLE, overwrite=True))  # fmt: skip
+    yield _folder(api, folder_uid)
     for source in sources:
         yield _source(api, source)
     for uid, board in told.boards.items():
@@ -44,13 +43,24 @@ def plan(api: GrafanaApi, told: Told, sources: Sequence[Json], folder_uid: str) 
         yield _group(api, name, group, folder_uid)
 
 
+def _folder(api: GrafanaApi, uid: str) -> Step:
+    """Give the folder's step: one that is there keeps its title, it may be someone's."""
+    held = _held(lambda: api.folder.get_folder(uid))
+    action = "create" if held is None else "same"
+    title = FOLDER_TITLE if held is None else held["title"]
+    return Step("folder", title, action, "", lambda: api.folder.create_folder(FOLDER_TITLE, uid))
+
+
 def _source(api: GrafanaApi, source: Json) -> Step:
-    """Give a data source's step; its secret, which Grafana never shows, goes with every update and alone makes none."""
+    """Give a data source's step; a secret, which Grafana never shows, may be another and is written each time."""
     held = _held(lambda: api.datasource.get_datasource_by_uid(source["uid"]))
     public = {k: v for k, v in source.items() if k != "secureJsonData"}
-    return _step("data source", source["name"], held, public,
+    step = _step("data source", source["name"], held, public,
                  lambda: api.datasource.create_datasource(source),
                  lambda: api.datasource.update_datasource_by_uid(source["uid"], source))  # fmt: skip
+    if held is None or "secureJsonData" not in source:
+        return step
+    return replace(step, action="update", diff=step.diff + WRITTEN_ANEW)
 
 
 def _board(api: GrafanaApi, uid: str, board: Json, folder_uid: str) -> Step:

@@ -16,7 +16,10 @@ from ray_apps.sinks.console import anomaly_line, episode_line
 from ray_apps.store.rows import AnomalyRow, EpisodeRow
 
 TAG = "tapewatch"
-"""Every annotation of ours has it, and a tag with its episode's id, by which it is found again."""
+"""Every annotation of ours has it."""
+EPISODE_KEY = "tapewatch-episode"
+"""Before the id of an annotation's episode, by which it is found again; Grafana takes what is before a colon as a
+tag's key, and finds no annotation of which two tags have the key that is asked for."""
 DAY_MS = 86_400_000
 PRUNE_S = 3_600.0
 PRUNED_AT_ONCE = 200
@@ -85,11 +88,11 @@ class GrafanaAnnotations:
         href = f"{self._gateway}/v1/anomalies{entry}"
         text = f'{line}<br><a href="{href}">entry</a>' if self._gateway else line
         at_ms = at_ns // NS_PER_MS
-        return {"time_from": at_ms, "time_to": at_ms, "tags": [TAG, f"{TAG}:{episode}", *tags], "text": text}
+        return {"time_from": at_ms, "time_to": at_ms, "tags": [TAG, f"{EPISODE_KEY}:{episode}", *tags], "text": text}
 
     def _write(self, episode: str, note: dict[str, Any]) -> None:
         self._newest_ms = max(self._newest_ms, note["time_from"])
-        there = self._api.annotations.get_annotation(tags=[f"{TAG}:{episode}"], limit=1)
+        there = self._api.annotations.get_annotation(tags=[f"{EPISODE_KEY}:{episode}"], limit=1)
         if not there:
             self._api.annotations.add_annotation(**note)
         elif there[0]["text"] != note["text"] or set(there[0]["tags"]) != set(note["tags"]):

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,12 +64,23 @@ class Scene:
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         return self.conn.execute(sql.encode()).fetchall()
 
-    def chosen(self, board: dict[str, Any]) -> dict[str, list[str]]:
+    def labels(self, query: str, chosen: Mapping[str, list[str] | str]) -> list[str]:
+        """Give the values of `label_values(selector, label)`."""
+        selector, label = query.removeprefix("label_values(").removesuffix(")").rsplit(", ", 1)
+        span = {"start": str(self.wall[0]), "end": str(self.wall[1])}
+        asked = {"match[]": Substitution(chosen, *self.wall).promql(selector), **span}
+        found: list[str] = self.prometheus.get(f"label/{label}/values", **asked)
+        return found
+
+    def chosen(self, board: dict[str, Any]) -> dict[str, list[str] | str]:
         """Choose the market that had its anomaly, else as Grafana does: the first of a query's values, or all."""
-        chosen: dict[str, list[str]] = {}
+        chosen: dict[str, list[str] | str] = {}
         for v in board["templating"]["list"]:
             if v["type"] in ("textbox", "custom"):
                 chosen[v["name"]] = [v["current"]["value"]]
+            elif v["type"] == "query" and v["query"].startswith("label_values("):
+                assert self.labels(v["query"], chosen), f"{board['uid']}: no value of {v['name']}"
+                chosen[v["name"]] = v["allValue"]
             elif v["type"] == "query" and v["datasource"]["type"] == "prometheus":
                 expr = Substitution(chosen, *self.wall).promql(v["query"].removeprefix("query_result"))
                 chosen[v["name"]] = [str(self.prometheus.get("query", query=expr, time=str(self.wall[1]))["result"][1])]
@@ -146,8 +157,8 @@ def test_each_episode_that_was_told_is_one_annotation(scene: Scene) -> None:
     told = {str(r[0]) for r in scene.rows("SELECT id FROM episodes WHERE notified_at IS NOT NULL")}
     notes = list(scene.grafana.annotations.values())
     assert told
-    assert sorted(tag for n in notes for tag in n["tags"] if tag.startswith("tapewatch:")) == sorted(
-        f"tapewatch:{episode}" for episode in told
+    assert sorted(tag for n in notes for tag in n["tags"] if tag.startswith("tapewatch-episode:")) == sorted(
+        f"tapewatch-episode:{episode}" for episode in told
     )
     for note in notes:
         assert "http://gateway.example/v1/anomalies" in note["text"]

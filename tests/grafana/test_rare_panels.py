@@ -45,9 +45,9 @@ def stored(dsn: str) -> str:
     return dsn
 
 
-def shown(dsn: str, title: str) -> list[dict[str, object]]:
+def shown(dsn: str, title: str, **chosen: list[str] | str) -> list[dict[str, object]]:
     panel = next(p for path in DASHBOARDS for p in panels(load(path)) if p["title"] == title)
-    sql = Substitution({"market": ["stocks"]}, *SPAN).sql(panel["targets"][0]["rawSql"])
+    sql = Substitution({"market": ["stocks"], **chosen}, *SPAN).sql(panel["targets"][0]["rawSql"])
     with psycopg.connect(dsn, autocommit=True) as conn:
         cursor = conn.execute(sql.encode())
         names = [column.name for column in cursor.description or ()]
@@ -59,6 +59,22 @@ def test_a_shock_with_its_members(stored: str) -> None:
     assert (shock["members"], shock["led by"], shock["breadth"]) == (2, "NVDA, AMD", 0.7)
     members = shown(stored, "Members of shocks")
     assert {(m["symbol"], m["episode"]) for m in members} == {("NVDA", shock["id"]), ("AMD", shock["id"])}
+
+
+def test_scores_are_of_what_still_stands(stored: str) -> None:
+    scores = shown(stored, "Scores of $symbol's anomalies by kind", symbol=["NVDA", "AAPL"])
+    assert [(row["metric"], row["value"]) for row in scores] == [("burst", 5.5)]
+
+
+def test_rates_are_of_the_kinds_chosen(stored: str) -> None:
+    def counted(kind: list[str] | str) -> int:
+        rates = shown(stored, "Rates of anomalies", kind=kind, budget="0.03")
+        return sum(int(str(row["anomalies"])) for row in rates)
+
+    assert counted(".*") == 3
+    assert counted(["market_shock"]) == 2
+    assert counted(["burst_up", "market_shock"]) == 3
+    assert counted(["burst", "shock"]) == 0
 
 
 def test_what_was_taken_back_lost_or_given_up(stored: str) -> None:

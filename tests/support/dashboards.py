@@ -1,6 +1,7 @@
 """Do what Grafana does to a panel's query before it is sent: put in variables, macros and the time span."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -11,10 +12,12 @@ UNITS = {"s": 1, "m": 60, "h": 3600}
 class Substitution:
     """The values chosen, and the span shown in Unix seconds.
 
+    A string is what a variable has for all its values: it is put in as it is.
+
     `rate` and `range` are the spans PromQL looks back over.
     """
 
-    chosen: dict[str, list[str]]
+    chosen: Mapping[str, list[str] | str]
     start: float
     end: float
     rate: str = "30s"
@@ -36,6 +39,8 @@ class Substitution:
 
     def _value(self, match: re.Match[str]) -> str:
         values = self.chosen[match[1]]
+        if isinstance(values, str):
+            return values
         if match[2] == "sqlstring":
             return ",".join("'" + v.replace("'", "''") + "'" for v in values)
         if match[2] == "regex":

@@ -29,6 +29,7 @@ class FakeGrafana:
     failing: int = 0
     folders: dict[str, dict[str, Any]] = field(default_factory=dict)
     datasources: dict[str, dict[str, Any]] = field(default_factory=dict)
+    secrets: dict[str, dict[str, str]] = field(default_factory=dict)
     boards: dict[str, dict[str, Any]] = field(default_factory=dict)
     rules: dict[str, dict[str, Any]] = field(default_factory=dict)
     annotations: dict[int, dict[str, Any]] = field(default_factory=dict)
@@ -38,10 +39,10 @@ class FakeGrafana:
         """Answer one request."""
         if self.failing:
             return self.failing, {"message": "as told"}
-        if token != f"Bearer {TOKEN}":
-            return 401, {"message": "Unauthorized"}
         parts = urlsplit(target)
         path = parts.path.removeprefix("/api").strip("/").split("/")
+        if path[0] != "health" and token != f"Bearer {TOKEN}":
+            return 401, {"message": "Unauthorized"}
         if method != "GET":
             self.writes.append(f"{method} {parts.path}")
         route = {
@@ -62,10 +63,7 @@ class FakeGrafana:
         if method == "POST":
             self.folders[body["uid"]] = {"uid": body["uid"], "title": body["title"], "version": 1}
             return 200, self.folders[body["uid"]]
-        folder = _found(self.folders, path[1], "folder not found")
-        if method == "PUT":
-            folder["title"] = body["title"]
-        return 200, folder
+        return 200, _found(self.folders, path[1], "folder not found")
 
     def _datasources(self, method: str, path: list[str], body: Any, _query: Any) -> Answer:
         if method == "POST":
@@ -79,10 +77,10 @@ class FakeGrafana:
             return 200, {"datasource": self.datasources[path[2]]}
         return 200, held
 
-    @staticmethod
-    def _source(body: dict[str, Any]) -> dict[str, Any]:
-        """A secret is taken and never shown; defaults are filled in."""
-        secrets = body.get("secureJsonData", {})
+    def _source(self, body: dict[str, Any]) -> dict[str, Any]:
+        """A secret is taken and never shown, one that is not sent is kept; defaults are filled in."""
+        secrets = self.secrets.setdefault(body["uid"], {})
+        secrets |= body.get("secureJsonData", {})
         kept = {k: v for k, v in body.items() if k != "secureJsonData"}
         return {"id": 1, "orgId": 1, "version": 1, **kept, "secureJsonFields": dict.fromkeys(secrets, True)}
 
@@ -132,11 +130,23 @@ class FakeGrafana:
         return 200, {"message": "done"}
 
     def _find(self, query: dict[str, list[str]]) -> list[dict[str, Any]]:
-        """All tags asked for; the newest first."""
-        start, end = (int(query.get(name, [default])[0]) for name, default in (("from", "0"), ("to", "9" * 15)))
-        tags, most = set(query.get("tags", [])), int(query.get("limit", ["100"])[0])
-        found = [a for a in self.annotations.values() if tags <= set(a["tags"]) and start <= a["time"] <= end]
-        return sorted(found, key=lambda a: -a["time"])[:most]
+        """As many tags that match as are asked for, or any; the newest first."""
+        start, end = (int(query.get(name, ["0"])[0]) for name in ("from", "to"))
+        asked, most = _pairs(query.get("tags", [])), int(query.get("limit", ["100"])[0])
+        is_any = query.get("matchAny") == ["true"]
+
+        def is_found(note: dict[str, Any]) -> bool:
+            if start > 0 and end > 0 and not start <= note["time"] <= end:
+                return False
+            n = sum(any(key == k and value in ("", v) for key, value in asked) for k, v in _pairs(note["tags"]))
+            return not asked or (n > 0 if is_any else n == len(asked))
+
+        return sorted(filter(is_found, self.annotations.values()), key=lambda a: -a["time"])[:most]
+
+
+def _pairs(tags: list[str]) -> set[tuple[str, str]]:
+    """Give the keys and values that tags are to Grafana."""
+    return {(key.strip(), rest.split(":")[0].strip()) for key, _, rest in (tag.partition(":") for tag in tags)}
 
 
 def _found(held: dict[Any, Any], key: Any, message: str) -> Any:

@@ -4,7 +4,7 @@ import math
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,22 @@ from tests.support.eventually import eventually_sync
 
 BINARY = "prometheus"
 RULES = Path(__file__).resolve().parents[2] / "grafana" / "rules"
+
+
+def hold(tmp_path: Path, series: Sequence[tuple[str, str]], *cases: tuple[str, Sequence[tuple[str, float]]]) -> None:
+    """Let promtool hold queries, after five minutes of series (a name with labels, its values), to their samples."""
+    given = [{"series": name, "values": values} for name, values in series]
+    asked = [
+        {"expr": expr, "eval_time": "5m", "exp_samples": [{"labels": labels, "value": v} for labels, v in samples]}
+        for expr, samples in cases
+    ]
+    test = {"interval": "1m", "input_series": given, "promql_expr_test": asked}
+    path = tmp_path / "test.yaml"
+    path.write_text(yaml.safe_dump({"rule_files": [], "evaluation_interval": "1m", "tests": [test]}))
+    done = subprocess.run(
+        ["promtool", "test", "rules", str(path)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def is_there() -> bool:

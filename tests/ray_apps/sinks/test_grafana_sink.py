@@ -2,13 +2,17 @@
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlencode
 
 import msgspec
 import pytest
 
+from ray_apps.grafana.client import api
 from ray_apps.sinks.base import DELIVERED, Message, Outcome, SinkUnavailableError, Verdict, payload_of
 from ray_apps.sinks.grafana_sink import DAY_MS, PRUNE_S, GrafanaAnnotations
 from ray_apps.store.rows import AnomalyRow, EpisodeRow
+from tests.grafana.board_files import DASHBOARDS, load
 from tests.support.grafana_server import TOKEN, FakeGrafana, grafana_server
 from tests.support.store import MINUTE, T0, anomaly, episode
 
@@ -37,7 +41,7 @@ def test_an_episode_told_twice_is_one_annotation_and_a_retraction_rewrites_it(gr
     assert deliver(sink, row, row) == [DELIVERED, DELIVERED]
     assert deliver(GrafanaAnnotations(grafana.url, TOKEN, GATEWAY), row) == [DELIVERED]
     (note,) = grafana.annotations.values()
-    assert {"tapewatch", "tapewatch:e1", "stocks", "AAPL", "burst_up", "high"} == set(note["tags"])
+    assert {"tapewatch", "tapewatch-episode:e1", "stocks", "AAPL", "burst_up", "high"} == set(note["tags"])
     assert note["time"] == (T0 + 2 * MINUTE) // 1_000_000
     assert f"{GATEWAY}/v1/anomalies/{row.id}" in note["text"]
     assert grafana.writes == ["POST /api/annotations"]
@@ -55,21 +59,26 @@ def test_the_markets_episode_links_to_its_anomalies(grafana: FakeGrafana) -> Non
     assert f"{GATEWAY}/v1/anomalies?episode_id={shock.id}" in note["text"]
 
 
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda p: p.stem)
+def test_a_boards_layer_of_episodes_finds_what_was_written(grafana: FakeGrafana, path: Path) -> None:
+    deliver(GrafanaAnnotations(grafana.url, TOKEN), anomaly(1, episode_id="e1"), episode(2, symbol=None))
+    grafana.annotations[9] = {"id": 9, "time": T0 // 1_000_000, "tags": ["deploy"], "text": ""}
+    (layer,) = [a["target"] for a in load(path)["annotations"]["list"] if a["name"] == "Episodes"]
+    asked = {"limit": layer["limit"], "tags": layer["tags"], "matchAny": str(layer["matchAny"]).lower()}
+    found = api(grafana.url, TOKEN).client.GET(f"/annotations?{urlencode(asked, doseq=True)}")
+    assert sorted(note["id"] for note in found) == [1, 2]
+
+
 def test_old_annotations_of_ours_go_and_others_stay(grafana: FakeGrafana) -> None:
-    newest = T0 // 1_000_000
-    for number, (age_days, tag) in enumerate(((11, "tapewatch"), (11, "deploy"), (9, "tapewatch")), start=1):
-        at = newest - age_days * DAY_MS
-        grafana.annotations[number] = {"id": number, "time": at, "tags": [tag], "text": ""}
-    now = [0.0]
+    now, day = [0.0], DAY_MS * 1_000_000
     sink = GrafanaAnnotations(grafana.url, TOKEN, keep_days=10, clock=lambda: now[0])
-    deliver(sink, anomaly(0))
-    assert sorted(grafana.annotations) == [2, 3, 4]
-    grafana.annotations[5] = {"id": 5, "time": 1, "tags": ["tapewatch"], "text": ""}
-    deliver(sink, anomaly(1))
-    assert 5 in grafana.annotations
+    deliver(sink, anomaly(1, available_at=T0 - 11 * day), anomaly(2, available_at=T0 - 9 * day))
+    grafana.annotations[3] = {"id": 3, "time": (T0 - 11 * day) // 1_000_000, "tags": ["deploy"], "text": ""}
+    deliver(sink, anomaly(3, available_at=T0))
+    assert sorted(grafana.annotations) == [1, 2, 3, 4]
     now[0] = PRUNE_S + 1
-    deliver(sink, anomaly(2))
-    assert 5 not in grafana.annotations
+    deliver(sink, anomaly(4, available_at=T0))
+    assert sorted(grafana.annotations) == [2, 3, 4, 5]
 
 
 @pytest.mark.parametrize("status", [401, 403, 502, 503])
