@@ -2,7 +2,7 @@
 #
 #   make install   .venv from the lock files; .venv/bin/tapewatch is the command line
 #   make run       install, then `tapewatch up`; ARGS="--speed 60 --symbols 500" is passed on
-#   make test      install, then lint, types, unit and integration tests, the unit tests on WORKERS=2 processes
+#   make test      install, then lint, types, unit and integration tests, on WORKERS=2 processes but what runs alone
 #   make bench     install, then every benchmark, as JSON lines
 #   make e2e       the chart on the cluster in KUBECONFIG; ARGS='--build "docker build -t {tag} ."' makes the image
 #   make lock      compile the lock files anew (needs uv)
@@ -33,7 +33,8 @@ test: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal -m "not integration and not bench and not cluster"
-	$(BIN)/pytest -q -m integration
+	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal -m "integration and not alone"
+	$(BIN)/pytest -q -m alone
 
 bench: install
 	@$(BIN)/tapewatch bench all --json $(ARGS)

@@ -24,6 +24,7 @@ from tests.support.running import up
 
 pytestmark = [
     pytest.mark.integration,
+    pytest.mark.alone,
     pytest.mark.timeout(600),
     pytest.mark.skipif(not server.is_there(), reason="no prometheus here (Debian: apt-get install prometheus)"),
 ]

@@ -19,7 +19,7 @@ from tests.support.eventually import eventually_sync
 from tests.support.ports import later_port
 from tests.support.postgres import query
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.alone, pytest.mark.timeout(300)]
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ["desk", "feed-crypto", "shard-crypto-0", "sinks"]
 

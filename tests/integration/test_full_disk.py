@@ -13,7 +13,7 @@ from tests.integration.test_up import ARGS, START_S
 from tests.support.eventually import eventually_sync
 from tests.support.running import up
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.integration, pytest.mark.alone, pytest.mark.timeout(600)]
 RECOVERY_S = 120.0
 SIZE_MIB = 400
 

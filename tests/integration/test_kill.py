@@ -15,7 +15,7 @@ from tests.integration.test_up import ARGS, START_S
 from tests.support.eventually import eventually_sync
 from tests.support.running import Up, up
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.alone, pytest.mark.timeout(900)]
 RECOVERY_S = 120.0
 
 

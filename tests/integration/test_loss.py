@@ -23,7 +23,7 @@ from tests.support.eventually import eventually
 from tests.support.live import Live, live, patience, plans  # noqa: F401 fixture
 from tests.support.postgres import TEMPLATE, _create, query
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300), pytest.mark.usefixtures("patience")]
+pytestmark = [pytest.mark.integration, pytest.mark.alone, pytest.mark.timeout(300), pytest.mark.usefixtures("patience")]
 START = 1_789_741_910 * NS_PER_S  # 2026-09-18 10:31:50 New York
 MINUTE = 60 * NS_PER_S
 MINUTES = 45

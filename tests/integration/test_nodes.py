@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.alone, pytest.mark.timeout(300)]
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 15.0
 """For the process that drains, on a busy machine."""

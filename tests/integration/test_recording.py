@@ -28,7 +28,7 @@ from tests.support.postgres import query
 from training.lines import AnomalyLine
 from training.recording import RecordingSummary, replay_recording
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.alone, pytest.mark.timeout(300)]
 START = 1_789_741_910 * NS_PER_S  # 2026-09-18 10:31:50 New York
 MINUTE = 60 * NS_PER_S
 MINUTES = 40

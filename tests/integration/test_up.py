@@ -2,7 +2,6 @@
 
 import os
 import re
-import socket
 import subprocess
 import sys
 from contextlib import suppress
@@ -17,10 +16,10 @@ import pytest
 from ray_apps.local.postgres import LocalPostgres
 from ray_apps.local.process import FolderLock
 from tests.support.eventually import eventually_sync
-from tests.support.ports import later_port
+from tests.support.ports import taken
 from tests.support.running import Up, up
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.integration, pytest.mark.alone, pytest.mark.timeout(600)]
 START_S = 180.0
 ARGS = ("--symbols", "30", "--speed", "20", "--http-port")
 
@@ -92,15 +91,6 @@ def test_a_database_that_cannot_start_is_a_failure_and_no_wrong_usage(tmp_path: 
     assert any(line.startswith("error: database: ") for line in late.lines)
 
 
-def taken(port: int = 0) -> socket.socket:
-    """Give a listener of another program; on any free port where none is said."""
-    other = socket.socket()
-    other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    other.bind(("127.0.0.1", port))
-    other.listen()
-    return other
-
-
 def test_a_taken_port_is_said_before_anything_starts(tmp_path: Path) -> None:
     with taken() as other, up(tmp_path, "--http-port", str(other.getsockname()[1])) as late:
         assert late.process.wait(60) == 2
@@ -108,20 +98,6 @@ def test_a_taken_port_is_said_before_anything_starts(tmp_path: Path) -> None:
     (line,) = late.lines
     assert line.startswith("error: http.port: expected to listen on 127.0.0.1 port ")
     assert line.endswith("was refused: Address already in use; --http-port 0 takes a free one")
-
-
-def test_a_port_taken_meanwhile_is_taken_as_soon_as_it_is_free(tmp_path: Path) -> None:
-    port = later_port()
-    with up(tmp_path, "--source", "push", "--asset", "crypto", "--http-port", str(port)) as running:
-        running.wait_for("database     up in", START_S)
-        with taken(port):
-            line = running.wait_for("  http  ", START_S)
-        assert line.endswith(
-            f"not up yet, tried again: expected to listen on 127.0.0.1 port {port}, was refused: Address already in use"
-        )
-        running.wait_for(f"127.0.0.1:{port}/docs", START_S)
-        assert httpx.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
-        assert running.stop() == 0
 
 
 def test_one_command_shows_the_tape_and_its_anomaly_and_a_second_run_goes_on(tmp_path: Path) -> None:

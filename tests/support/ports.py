@@ -17,3 +17,12 @@ def later_port() -> int:
                 continue
             return port
     raise OSError(f"expected a free port of fifty in {BELOW}, was none")
+
+
+def taken(port: int = 0) -> socket.socket:
+    """Give a listener of another program; on any free port where none is said."""
+    other = socket.socket()
+    other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    other.bind(("127.0.0.1", port))
+    other.listen()
+    return other

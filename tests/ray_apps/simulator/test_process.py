@@ -95,7 +95,7 @@ def test_it_dies_with_its_parent() -> None:
             return True
 
     if Path("/proc/self").exists():
-        eventually_sync(is_gone, timeout=20)
+        eventually_sync(is_gone, timeout=60)
 
 
 def test_labels_are_written_as_the_clock_goes(tmp_path: Path) -> None:
