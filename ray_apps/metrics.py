@@ -180,27 +180,14 @@ SHADOW_LOST = Declared(
     "Batches that a model did not score, by reason.",
     ("model", "reason"),
 )
-STREAMS = Declared("tapewatch_streams_open", "gauge", "Open /v1/stream connections.")
 
 METRICS: tuple[Declared, ...] = (
     *(BARS_RECEIVED, BARS_DROPPED, BARS_LATE, BARS_REVISED, LAG, QUEUE_DEPTH, BLIND, SILENT, BAR_INTERVAL),
-    *(
-        NOT_LIVE,
-        COMPLETENESS,
-        BREADTH,
-        BURST,
-        APPLY,
-        SCORE,
-        P_VALUE,
-        ANOMALIES,
-        RETRACTED,
-        EPISODES,
-        EPISODES_TODAY,
-        BUDGET,
-    ),
+    *(NOT_LIVE, COMPLETENESS, BREADTH, BURST, APPLY, SCORE, P_VALUE, ANOMALIES, RETRACTED),
+    *(EPISODES, EPISODES_TODAY, BUDGET),
     *(NOTIFIED, NOTIFIED_TODAY, NOTIFIED_LIMIT, SERIES, SERIES_READY, READY, PROCESS_SILENT),
     *(SINK_FAILURES, DELIVERED, OUTBOX_WAITING, OUTBOX_AGE, OUTBOX_DEAD, DATABASE_BYTES, DATABASE_LIMIT),
-    *(CHECKPOINT_AGE, STREAMS, SHADOW_P, SHADOW_LOST),
+    *(CHECKPOINT_AGE, SHADOW_P, SHADOW_LOST),
 )
 
 
