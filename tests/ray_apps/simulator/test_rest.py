@@ -191,6 +191,7 @@ def test_a_basic_key_gets_five_calls_a_minute_and_class() -> None:
     play(test, assets=BOTH)
 
 
+@pytest.mark.alone
 def test_a_paid_key_gets_a_hundred_calls_a_second_unless_told() -> None:
     async def test(sim: Running) -> None:
         async def codes() -> Counter[int]:
