@@ -63,7 +63,8 @@ PORT = {"type": "integer", "minimum": 1, "maximum": 65_535}
 PORTS = {"type": "array", "minItems": 1, "items": PORT}
 SPECIAL: dict[str, Any] = {
     "tiers": TIERS, "tolerations": _listed("key", "operator", "value", "effect", "tolerationSeconds"),
-    "gatewayFrom": PEERS, "prometheusFrom": PEERS, "sourcesFrom": PEERS, "operatorFrom": PEERS, "apiServerTo": PEERS,
+    "gatewayFrom": PEERS, "prometheusFrom": PEERS, "sourcesFrom": PEERS, "apiServerTo": PEERS,
+    "operatorFrom": {**PEERS, "minItems": 1},
     "extraEgress": _listed("to", "ports"),
     "port": PORT, "databasePort": PORT, "redisPort": PORT, "apiServerPorts": PORTS, "dnsPorts": PORTS,
     "pullSecrets": {"type": "array", "items": {"type": "string", "minLength": 1}},

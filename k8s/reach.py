@@ -95,8 +95,8 @@ class Run:
         The chart's pods are restricted; servers that some proofs run beside them are not.
         """
         run(["kubectl", "create", "namespace", self.namespace])
-        run(["kubectl", "label", "namespace", self.namespace, f"{ENFORCE}={enforce}"])
         try:
+            run(["kubectl", "label", "namespace", self.namespace, f"{ENFORCE}={enforce}"])
             account = ("get", "serviceaccount", "default", "-o", "name")
             until(lambda: self.kubectl(*account), 60, "an account for the namespace's pods")
             yield

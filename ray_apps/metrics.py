@@ -6,8 +6,9 @@ cumulative within an incarnation of a process. No metric has a label of symbols.
 
 from __future__ import annotations
 
+import logging
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from features.market.types import F64
 
+LOG = logging.getLogger(__name__)
 MAX_SERIES = 256
 """Label combinations of one metric in one process; further ones are counted as "other"."""
 
@@ -260,6 +262,15 @@ class MetricSet:
             "values": values,
             "taken": self._taken,
         }
+
+    async def tell(self, send: Callable[[Snapshot], Awaitable[None]], make: Callable[[], Snapshot]) -> None:
+        """Make a snapshot and send it to the hub; what fails comes with the next one, for there may be no hub yet."""
+        try:
+            await send(snapshot := make())
+        except Exception as e:
+            LOG.debug("metrics not sent: %s", e)
+        else:
+            self.was_taken(snapshot)
 
     def was_taken(self, snapshot: Snapshot) -> None:
         """Note that a hub took a snapshot: another one counts from there on."""

@@ -1,7 +1,6 @@
 """Turn a feed's running totals into metrics."""
 
 import asyncio
-import logging
 import math
 import time
 from collections.abc import Awaitable, Callable
@@ -12,7 +11,6 @@ from ray_apps.ingest.events import FeedStats
 from ray_apps.ingest.watch import MarketWatch
 from ray_apps.metrics import Declared, MetricSet, Snapshot
 
-LOG = logging.getLogger(__name__)
 EVERY_S = 2.0
 FEW = 500
 """Fewer series than this may print nothing for long before and after regular hours: none is due then."""
@@ -103,11 +101,7 @@ class FeedCounts:
         """Send the metrics of what is the feed by then every two seconds, until cancelled."""
         while True:
             await asyncio.sleep(EVERY_S)
-            try:
-                await send(snapshot := self.snapshot(feed()))
-                self.own.was_taken(snapshot)
-            except Exception as e:  # there may be no hub yet
-                LOG.debug("metrics not sent: %s", e)
+            await self.own.tell(send, lambda: self.snapshot(feed()))
 
     def snapshot(self, feed: Counted) -> Snapshot:
         """Give the metrics as they are now."""
@@ -148,9 +142,9 @@ class FeedCounts:
         is_few = n_series is not None and n_series < FEW
         hours = feed.is_in_regular_hours if is_few else feed.is_in_session
         is_due = hours and feed.status not in PREPARING
-        if n_series is not None:
-            if is_due and n_new:
-                self._pace.came(n_new, now_s - self._silent_since_s, n_series)
+        if n_series is not None and is_due and n_new:
+            self._pace.came(n_new, now_s - self._silent_since_s, n_series)
+        if n_series:  # before the first bar nothing is usual
             self.own.set(metrics.BAR_INTERVAL, self._pace.interval_s(n_series), asset_class=a)
         if not is_due or n_new:
             self._silent_since_s = now_s

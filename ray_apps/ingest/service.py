@@ -59,7 +59,7 @@ class FeedService:
         self.shards = shards
         self._phase = "starting"
         self._link = "connecting"
-        self.detail = ""
+        self.detail = self._told_by_link = ""
         self.bursts_s: deque[float] = deque(maxlen=4096)
         self.n_bursts = 0
         self.receipts: deque[Receipt] = deque(maxlen=4096)
@@ -249,7 +249,7 @@ class FeedService:
             )
             try:
                 stream, seqs = await self._preparation.run()
-                self.detail = self._past.trouble or (self.detail if self._link in LINK_DOWN else "")
+                self.detail = self._past.trouble or (self._told_by_link if self._link in LINK_DOWN else "")
                 break
             except (StoreUnavailableError, TimeoutError) as e:  # bars that came meanwhile wait on
                 self.detail = str(e)
@@ -343,7 +343,7 @@ class FeedService:
         }.get(event.kind, "reconnecting")  # fmt: skip
         if event.kind is EventKind.AUTHENTICATED:
             self._connected_ns = time.time_ns()
-        self.detail = event.message
+        self.detail = self._told_by_link = event.message
 
     async def _renew(self) -> None:
         """Keep the lease; losing it ends the feed at once: another writes now."""

@@ -135,11 +135,7 @@ class Aftermath:
                 self._is_cached = False
             self._count_p_values()
             self._count_ready()
-            try:
-                await send(snapshot := self.own.snapshot())
-                self.own.was_taken(snapshot)
-            except Exception as e:
-                LOG.debug("metrics not sent: %s", e)
+            await self.own.tell(send, self.own.snapshot)
 
     async def _publish(self) -> None:
         rows: I64 = np.flatnonzero(self.is_new)[:MOST_ROWS]

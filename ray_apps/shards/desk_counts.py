@@ -44,8 +44,4 @@ class DeskCounts:
         """Send the metrics every two seconds, until cancelled."""
         while True:
             await asyncio.sleep(EVERY_S)
-            try:
-                await send(snapshot := self.snapshot())
-                self.own.was_taken(snapshot)
-            except Exception as e:  # there may be no hub yet
-                LOG.debug("metrics not sent: %s", e)
+            await self.own.tell(send, self.snapshot)

@@ -92,5 +92,6 @@ def pods(objects: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def variables(objects: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    """Give the environment of a pod's first container."""
     (spec,) = [spec for made, spec in pods(objects) if made == name]
     return {e["name"]: e.get("value", e.get("valueFrom")) for e in spec["containers"][0].get("env", [])}

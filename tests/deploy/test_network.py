@@ -88,6 +88,12 @@ def test_addresses_of_settings_are_reached_on_their_ports() -> None:
     for name in ("tw-tapewatch-ray", "tw-tapewatch-backfill"):
         assert [8080, 8765] in ports(Policy(objects, name).spec["egress"]), name
     assert not Policy(rendered(MINIMAL, *vendor[2:])).way_out(8765)  # nobody asks there
+    objects = rendered(MINIMAL, *BACKFILL, *sets, "sinks.existingSecret=s")
+    assert not Policy(objects, "tw-tapewatch-backfill").way_out(3000)  # it tells nobody
+    plain = (*BACKFILL, "settings.polygon.ws_host=replay", "settings.polygon.ws_secure=false")
+    assert Policy(rendered(MINIMAL, *plain)).way_out(80) == [{}]
+    query = ("settings.sinks.webhook.url=http://hooks:9000?x=1", "sinks.existingSecret=s")
+    assert Policy(rendered(MINIMAL, *query)).way_out(9000) == [{}]
 
 
 def test_the_operator_is_who_is_said() -> None:

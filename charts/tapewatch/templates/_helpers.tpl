@@ -63,29 +63,42 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{ min 2048 (int (mulf (include "tapewatch.gib" .Values.postgresql.size | float64) 102.4)) }}
 {{- end -}}
 
-{{/* Addresses of `settings` that Ray's pods call, by their key, as JSON. */}}
-{{- define "tapewatch.outbound" -}}
+{{/* Addresses of `settings` outside of the release by their key, as JSON: of the vendor, in Ray's pods of sinks too. */}}
+{{- define "tapewatch.vendorAddresses" -}}
 {{- $made := dict -}}
-{{- range $sink := list "webhook" "grafana" -}}
-{{- with dig "sinks" $sink "url" "" $.Values.settings }}{{ $_ := set $made (printf "sinks.%s.url" $sink) . }}{{ end -}}
-{{- end -}}
 {{- if or (eq (include "tapewatch.source" .) "polygon") .Values.backfill.schedule -}}
-{{- range $key := list "rest_url" "ws_host" -}}
-{{- with dig "polygon" $key "" $.Values.settings }}{{ $_ := set $made (printf "polygon.%s" $key) . }}{{ end -}}
-{{- end -}}
+{{- $polygon := .Values.settings.polygon | default dict -}}
+{{- with $polygon.rest_url }}{{ $_ := set $made "polygon.rest_url" . }}{{ end -}}
+{{- $scheme := ternary "https" "http" (dig "ws_secure" true $polygon) -}}
+{{- with $polygon.ws_host }}{{ $_ := set $made "polygon.ws_host" (printf "%s://%s" $scheme .) }}{{ end -}}
 {{- end -}}
 {{ toJson $made }}
 {{- end -}}
 
-{{/* Ports of them that are not 443, as JSON. */}}
-{{- define "tapewatch.otherPorts" -}}
+{{- define "tapewatch.outbound" -}}
+{{- $made := include "tapewatch.vendorAddresses" . | fromJson -}}
+{{- $own := printf "://%s-" (include "tapewatch.fullname" .) -}}
+{{- range $sink := list "webhook" "grafana" -}}
+{{- $url := dig "sinks" $sink "url" "" $.Values.settings -}}
+{{- if and $url (not (contains $own $url)) }}{{ $_ := set $made (printf "sinks.%s.url" $sink) $url }}{{ end -}}
+{{- end -}}
+{{ toJson $made }}
+{{- end -}}
+
+{{/* Egress rules to 443 anywhere and to the ports of addresses (JSON) that are others. */}}
+{{- define "tapewatch.outside" -}}
+- ports: [{port: 443}]
+  to: [{ipBlock: {cidr: 0.0.0.0/0}}, {ipBlock: {cidr: "::/0"}}]
 {{- $ports := list -}}
-{{- range include "tapewatch.outbound" . | fromJson -}}
-{{- $host := regexReplaceAll "^[a-z]+://" . "" | splitList "/" | first -}}
+{{- range fromJson . -}}
+{{- $host := regexReplaceAll "^[a-z]+://" . "" | regexFind "^[^/?#]+" -}}
 {{- $port := regexFind ":[0-9]+$" $host | trimPrefix ":" | default (ternary "80" "443" (hasPrefix "http://" .)) -}}
 {{- if ne $port "443" }}{{ $ports = append $ports (int $port) }}{{ end -}}
-{{- end -}}
-{{ $ports | uniq | toJson }}
+{{- end }}
+{{- with $ports | uniq }}
+# addresses of `settings`
+- ports: {{ include "tapewatch.ports" . }}
+{{- end }}
 {{- end -}}
 
 {{/* Ports as a NetworkPolicy lists them. */}}

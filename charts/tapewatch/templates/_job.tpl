@@ -13,7 +13,7 @@ spec:
     {{- include "tapewatch.kernels" $ | nindent 4 }}
   containers:
     - name: {{ .component }}
-      image: {{ include "tapewatch.image" $ }}
+      image: {{ include "tapewatch.image" $ | quote }}
       imagePullPolicy: {{ $.Values.image.pullPolicy }}
       command: [tapewatch]
       args: {{- toYaml .args | nindent 8 }}
@@ -54,7 +54,7 @@ spec:
   securityContext: {{- include "tapewatch.podSecurity" (dict "uid" 10001) | nindent 4 }}
   containers:
     - name: workers
-      image: {{ include "tapewatch.image" $ }}
+      image: {{ include "tapewatch.image" $ | quote }}
       imagePullPolicy: {{ $.Values.image.pullPolicy }}
       command: {{ concat (list "workers" .order $.Release.Namespace (include "tapewatch.fullname" $)) .groups | toJson }}
       securityContext: {{- include "tapewatch.containerSecurity" $ | nindent 8 }}

@@ -34,7 +34,7 @@ initContainers:
   {{- include "tapewatch.kernels" $ | nindent 2 }}
 containers:
   - name: {{ .container }}
-    image: {{ include "tapewatch.image" $ }}
+    image: {{ include "tapewatch.image" $ | quote }}
     imagePullPolicy: {{ $.Values.image.pullPolicy }}
     securityContext: {{- include "tapewatch.containerSecurity" $ | nindent 6 }}
     terminationMessagePolicy: FallbackToLogsOnError

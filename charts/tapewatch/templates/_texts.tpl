@@ -4,7 +4,7 @@
 {{- $object := list "a name of an object of Kubernetes: small letters, digits, hyphens and dots" `^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$` -}}
 {{- $key := list "a key of a Secret: letters, digits, hyphens, underscores and dots" `^[-._a-zA-Z0-9]+$` -}}
 {{- $image := list "the name of an image" `^\S+$` -}}
-{{- $every := `@(hourly|daily|midnight|weekly|monthly|yearly|annually)|([0-9*/,-]+\s+){3}[0-9A-Za-z*/,-]+\s+[0-9A-Za-z*/,?-]+` -}}
+{{- $every := `@(hourly|daily|midnight|weekly|monthly|yearly|annually|every \S+)|([0-9*/,?-]+\s+){3}[0-9A-Za-z*/,-]+\s+[0-9A-Za-z*/,?-]+` -}}
 {{- $cron := list "a cron schedule such as 30 5 * * * or @daily" (printf "^(%s)$" $every) -}}
 {{- $maybeCron := list "a cron schedule such as 30 5 * * * or @daily, or none" (printf "^(%s)?$" $every) -}}
 {{- $rules := dict
