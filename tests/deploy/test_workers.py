@@ -121,6 +121,16 @@ def test_hours_turned_off_while_the_market_is_closed_open_it() -> None:
     assert api.replicas() == {"stream": (1, 1, 1), "serve": (1, 1, 1)}
 
 
+def test_an_upgrade_needs_no_cluster_and_market_hours_do() -> None:
+    api = ApiServer("market-hours-values.yaml")
+    api.clusters.clear()
+    for order in ("resize", "reopen"):
+        assert run(api, order, ["stream", "serve"]) == 0
+    for order in ("open", "close"):
+        with pytest.raises(LookupError, match="expected a RayCluster of tw-tapewatch in markets, was none"):
+            run(api, order, ["stream"])
+
+
 def test_a_second_cluster_is_open_whatever_the_hour_until_it_is_closed() -> None:
     """It takes over when its supervisor runs, and that needs a worker that streams."""
     api = ApiServer("market-hours-values.yaml")
