@@ -171,7 +171,9 @@ def _schema(name: str, value: Any) -> dict[str, Any]:
 
 def readme() -> str:
     """Give the README: each value with a comment, its default and the comment."""
-    rows, path, said = [], [], ""
+    rows: list[str] = []
+    path: list[str] = []
+    said = ""
     for line in (CHART / "values.yaml").read_text("utf-8").splitlines():
         if comment := re.fullmatch(r"\s*# (?:-- )?(.*)", line):
             said = comment[1] if "# -- " in line else f"{said} {comment[1]}".strip()

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from k8s.reach import CHART, READY_S, RELEASE, Run, until
 
@@ -222,7 +223,7 @@ def main() -> int:
         sql(on, "CREATE ROLE reader LOGIN PASSWORD 'hush'")
         for fault in faults():
             if not given.only or fault.name in given.only:
-                on.check(fault.name, lambda fault=fault: prove(on, fault))
+                on.check(fault.name, partial(prove, on, fault))
     return on.end(began)
 
 

@@ -71,7 +71,7 @@ def number(title: str, targets: Sequence[Json], unit: str, about: str = "", **mo
     if steps := more.pop("steps", None):
         defaults = {**defaults, "thresholds": thresholds(steps)}
     kind = more.pop("kind", "stat")
-    looks = {
+    looks: dict[str, Json] = {
         "stat": {"colorMode": "value", "graphMode": "none"},
         "gauge": {"showThresholdMarkers": True, "showThresholdLabels": False},
         "bargauge": {"displayMode": "gradient", "orientation": "horizontal"},
