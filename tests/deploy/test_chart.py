@@ -312,6 +312,14 @@ def test_a_missing_operator_says_how_to_install_it() -> None:
         assert f"monitoring.{key}.enabled: the Prometheus operator is missing" in done.stderr
 
 
+def test_an_operator_that_would_drop_fields_is_refused() -> None:
+    kinds = ("ray.io/v1", "ray.io/v1/RayService")
+    done = template(operators=kinds)
+    assert done.returncode != 0
+    assert "The KubeRay operator is older than 1.6" in done.stderr
+    assert template(operators=(*kinds, "ray.io/v1/RayCronJob")).returncode == 0
+
+
 def test_what_is_refused_alone_is_taken_with_what_it_needs() -> None:
     blocks = "networkPolicy.gatewayFrom[0].ipBlock.cidr=10.0.0.0/8"
     for sets in (

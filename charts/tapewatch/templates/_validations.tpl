@@ -14,6 +14,10 @@
 {{- if not (.Capabilities.APIVersions.Has "ray.io/v1") -}}
 {{- fail "\n\nThe KubeRay operator is missing (no ray.io/v1 in this cluster). Install it first:\n  helm repo add kuberay https://ray-project.github.io/kuberay-helm/\n  helm install kuberay-operator kuberay/kuberay-operator --version 1.6.1 -n kuberay --create-namespace\n" -}}
 {{- end -}}
+{{- /* An older one drops the fields it does not know, authOptions among them: Ray would let anybody in. */ -}}
+{{- if and (.Capabilities.APIVersions.Has "ray.io/v1/RayService") (not (.Capabilities.APIVersions.Has "ray.io/v1/RayCronJob")) -}}
+{{- fail "\n\nThe KubeRay operator is older than 1.6 (no RayCronJob among its kinds). Helm upgrades no kinds, so both:\n  kubectl replace -k 'github.com/ray-project/kuberay/ray-operator/config/crd?ref=v1.6.1'\n  helm upgrade kuberay-operator kuberay/kuberay-operator --version 1.6.1 -n kuberay\n" -}}
+{{- end -}}
 {{- if and (not .Values.postgresql.enabled) (not .Values.postgresql.existingSecret) -}}
 {{- fail "\n\npostgresql: expected existingSecret (a Secret whose key `url` is postgresql://...) where enabled is false, was empty\n" -}}
 {{- end -}}
