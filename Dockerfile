@@ -3,7 +3,7 @@
 #   docker build -t tapewatch:0.1.0 .
 #   docker run -p 8000:8000 -v tapewatch:/data tapewatch:0.1.0
 #
-# Layers go from what changes rarely to what changes often: a change of code rebuilds the last two, in seconds.
+# Layers go from what changes rarely to what changes often: packages, compiled kernels, all other code.
 
 ARG PYTHON=python:3.11-slim-bookworm
 
@@ -16,15 +16,20 @@ RUN /opt/tapewatch/bin/python -m pip install --quiet --require-hashes --no-deps 
       -r /src/requirements-build.lock -r /src/requirements.lock \
  && find /opt/tapewatch -name tests -path '*/site-packages/*' -prune -exec rm -rf {} +
 
-FROM packages AS code
+FROM packages AS kernels
+# where it is run from: numba looks for a kernel by its file's place and time
+COPY features /opt/code/features
+RUN PYTHONPATH=/opt/code NUMBA_CACHE_DIR=/opt/numba /opt/tapewatch/bin/python -c \
+      "from features.warm import AssetClass, warm; warm(AssetClass.STOCKS); warm(AssetClass.CRYPTO)"
+
+FROM kernels AS code
 COPY pyproject.toml README.md LICENSE /src/
 COPY grafana/dashboards /src/grafana/dashboards
 COPY grafana/rules /src/grafana/rules
-COPY features /src/features
 COPY training /src/training
 COPY ray_apps /src/ray_apps
 RUN /opt/tapewatch/bin/python -m pip install --quiet --no-deps --no-build-isolation --target /opt/code /src
-# compiled kernels are copied to a writable place at the start: numba refuses a cache it cannot write
+# the few kernels that need the rest. All are copied to a writable place at the start: numba refuses a cache it cannot write
 RUN PYTHONPATH=/opt/code NUMBA_CACHE_DIR=/opt/numba /opt/code/bin/tapewatch warm
 
 FROM ${PYTHON} AS serve

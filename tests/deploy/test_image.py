@@ -25,9 +25,9 @@ def run(*command: str, **environment: str) -> str:
 
 @pytest.fixture
 def code(tmp_path: Path) -> Path:
-    """Install what the Dockerfile's stage `code` copies and .dockerignore lets it, as it does."""
-    stage = (ROOT / "Dockerfile").read_text("utf-8").split(" AS code\n")[1].split("\nFROM ")[0]
-    copied = [line.split()[1:-1] for line in stage.splitlines() if line.startswith("COPY ")]
+    """Install what the Dockerfile's stages of code copy and .dockerignore lets them, as they do."""
+    stages = (ROOT / "Dockerfile").read_text("utf-8").split(" AS kernels\n")[1].split(" AS serve\n")[0]
+    copied = [line.split()[1:-1] for line in stages.splitlines() if line.startswith("COPY ")]
     kept = {line[1:] for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines() if line.startswith("!")}
     for name in (name for names in copied for name in names):
         assert name in kept
