@@ -29,6 +29,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.alone, pytest.mark.timeout(30
 STOCKS = AssetClass.STOCKS
 START = 1_789_741_910 * NS_PER_S  # 2026-09-18 10:31:50 New York
 MINUTE = 60 * NS_PER_S
+STILL_OPEN = "SELECT 1 FROM gaps WHERE NOT is_filled"
 MINUTES = 36
 CONFIG = SimulatorConfig(0, 0, symbols=30, assets=(STOCKS,), speed=240, start_ns=START, per_day=600, hold=True)
 WARM = WarmPlan(CONFIG.symbols, CONFIG.seed, CONFIG.per_day, 2, START)
@@ -163,8 +164,9 @@ async def rest_away(scene: Scene) -> None:
     dsn = scene.running.service.plan.dsn
     await scene.post("faults", rest_error=400)
     await scene.outage(240)
-    await eventually(lambda: query(dsn, "SELECT 1 FROM gaps WHERE NOT is_filled"), 30)
+    await eventually(lambda: query(dsn, STILL_OPEN), 30)
     await scene.post("faults", rest_error=0)
+    await eventually(lambda: not query(dsn, STILL_OPEN), 120)
 
 
 def test_a_hole_history_could_not_give_is_asked_for_again(
@@ -184,7 +186,6 @@ def test_a_hole_that_was_open_when_the_system_ended_is_asked_for_again(
     """The hole is older than what any restart asks for."""
     monkeypatch.setattr(mending, "AGAIN_S", 0.2)
     migrate(blank_dsn)
-    still_open = "SELECT 1 FROM gaps WHERE NOT is_filled"
 
     async def run() -> None:
         async with simulator(CONFIG) as where:
@@ -194,13 +195,13 @@ def test_a_hole_that_was_open_when_the_system_ended_is_asked_for_again(
                 await scene.closed(3)
                 await scene.post("faults", rest_error=400)
                 await scene.outage(240)
-                await eventually(lambda: query(blank_dsn, still_open), 30)
+                await eventually(lambda: query(blank_dsn, STILL_OPEN), 30)
                 await scene.closed(32)
-                assert query(blank_dsn, still_open)
+                assert query(blank_dsn, STILL_OPEN)
             await scene.post("faults", rest_error=0)
             async with system(where, blank_dsn, tmp_path, "two") as second:
                 await Scene(second, rest).stored(MINUTES)
-                await eventually(lambda: not query(blank_dsn, still_open), 30)
+                await eventually(lambda: not query(blank_dsn, STILL_OPEN), 30)
 
     asyncio.run(run())
     assert [b[:-1] for b in bars(blank_dsn)] == [b[:-1] for b in bars(calm)]
