@@ -7,6 +7,7 @@ import subprocess
 import pytest
 import yaml
 
+from ray_apps.ingest.counting import CALLED, CALLED_S
 from tests.grafana.board_files import FOLDER, RECORDED, rules, unknown
 
 ALERTS, RECORDING = rules("alerts.yaml"), rules("recording.yaml")
@@ -96,3 +97,9 @@ def test_the_rules_fire_and_do_not_as_they_should(path) -> None:
 
 def run(*args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["promtool", *args], capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_silence_is_called_where_the_feed_counts_none_as_usual() -> None:
+    (expr,) = [rule["expr"] for rule in ALERTS if rule["alert"] == "TapewatchFeedSilent"]
+    assert f"(tapewatch_feed_silent_seconds) > {CALLED_S:.0f}\n" in expr
+    assert f"<= {CALLED} * max by (namespace, asset_class) (tapewatch_feed_bar_interval_seconds)" in expr

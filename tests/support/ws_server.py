@@ -91,6 +91,15 @@ class Peer:
         self.close_code = self._socket.close_code
 
 
+async def held_elsewhere(peer: Peer) -> None:
+    """Let the first connection go after a bar, as another program has the key; keep the others."""
+    await peer.greet()
+    await peer.send(minute(peer.number))
+    if peer.number == 0:
+        await peer.status("max_connections", "Maximum number of websocket connections exceeded.")
+        await peer.close(1008)
+
+
 class ScriptedServer:
     """Run `script` for every connection on a free port of 127.0.0.1."""
 

@@ -63,7 +63,7 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{ min 2048 (int (mulf (include "tapewatch.gib" .Values.postgresql.size | float64) 102.4)) }}
 {{- end -}}
 
-{{/* Addresses of `settings` outside of the release by their key, as JSON: of the vendor, in Ray's pods of sinks too. */}}
+{{/* Addresses of the vendor that `settings` name, by their key, as JSON. */}}
 {{- define "tapewatch.vendorAddresses" -}}
 {{- $made := dict -}}
 {{- if or (eq (include "tapewatch.source" .) "polygon") .Values.backfill.schedule -}}
@@ -75,6 +75,7 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{ toJson $made }}
 {{- end -}}
 
+{{/* Those that Ray's pods call outside of the release: of the vendor and of sinks. */}}
 {{- define "tapewatch.outbound" -}}
 {{- $made := include "tapewatch.vendorAddresses" . | fromJson -}}
 {{- $own := printf "://%s-" (include "tapewatch.fullname" .) -}}

@@ -14,7 +14,7 @@ from ray_apps.ingest.config import FeedConfig
 from ray_apps.ingest.events import Delivery, EventKind, FatalFeedError, FeedEvent
 from ray_apps.ingest.feed import Feed
 from tests.support.eventually import eventually
-from tests.support.ws_server import START_MS, Peer, Script, ScriptedServer, minute, second
+from tests.support.ws_server import START_MS, Peer, Script, ScriptedServer, held_elsewhere, minute, second
 
 pytestmark = pytest.mark.integration
 
@@ -256,13 +256,6 @@ def test_nobody_listening_is_retried_until_somebody_does() -> None:
 
 
 def test_another_holder_of_the_key_means_a_long_wait() -> None:
-    async def script(peer: Peer) -> None:
-        await peer.greet()
-        await peer.send(minute(peer.number))
-        if peer.number == 0:
-            await peer.status("max_connections", "Maximum number of websocket connections exceeded.")
-            await peer.close(1008)
-
     async def act(rig: Rig) -> None:
         loop = asyncio.get_running_loop()
         await eventually(lambda: rig.of(EventKind.COOLDOWN))
@@ -270,7 +263,7 @@ def test_another_holder_of_the_key_means_a_long_wait() -> None:
         await eventually(lambda: 1 in rig.minutes())
         assert loop.time() - began > 0.3  # cooldown_s, less the poll
 
-    rig = play(script, act)
+    rig = play(held_elsewhere, act)
     assert rig.feed.stats().cooldowns == 1
     assert "another instance is using this key" in rig.of(EventKind.COOLDOWN)[0].message
 
